@@ -1,0 +1,19 @@
+//! The engine: event time, finality, windows, joins over time, rules, episodes, replay.
+//!
+//! The modules stand in the order data meets them. A module may import those above it, never those
+//! below; only `run` sees all of them (held by the tidy test). `base` holds what all share.
+
+pub mod base;
+pub mod connect;
+pub mod control;
+pub mod decode;
+pub mod episodes;
+pub mod numeric;
+pub mod operators;
+pub mod rules;
+pub mod run;
+pub mod sink;
+pub mod source;
+pub mod sql;
+pub mod state;
+pub mod watermark;

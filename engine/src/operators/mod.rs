@@ -1,0 +1,44 @@
+//! Operators over streams: synchronous, deterministic, one file each.
+//!
+//! Law 3: an operator's results are as if it saw only final rows, in canonical order. Rows may be
+//! pushed in any order and any chopping; what comes out, as a sequence, depends on the rows alone.
+
+use datafusion::arrow::record_batch::RecordBatch;
+use weir_contract::Result;
+
+use crate::state::{Loader, Saver};
+
+/// What an operator gives: rows in order, and counts by name.
+#[derive(Debug, Default)]
+pub struct Out {
+    pub batches: Vec<RecordBatch>,
+    /// Rows that an inner reference join dropped (`unmatched`).
+    pub unmatched: u64,
+}
+
+impl Out {
+    pub fn emit(&mut self, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.batches.push(batch);
+        }
+    }
+}
+
+/// One streaming operator with one or more input ports.
+pub trait Operator: Send {
+    /// Takes rows of one port, in any order, none below the frontier last given for that port.
+    fn push(&mut self, port: usize, batch: RecordBatch, out: &mut Out) -> Result<()>;
+
+    /// Takes the inputs' frontiers (one slice per port, parallel to that port's `times`; they never
+    /// move back), emits what became final, and returns the output's frontiers (parallel to the
+    /// output's `times`). A frontier returned is safe: no later output has a smaller value there.
+    /// `FOREVER` on every port: the inputs ended, emit everything.
+    fn advance(&mut self, frontiers: &[&[i64]], out: &mut Out) -> Result<Vec<i64>>;
+
+    /// Bytes held, for admission; an estimate within a factor of two.
+    fn bytes(&self) -> usize;
+
+    /// Writes all state; `restore` on a fresh operator of the same spec gives equal bits later.
+    fn snapshot(&mut self, into: &mut Saver) -> Result<()>;
+    fn restore(&mut self, from: &mut Loader<'_>) -> Result<()>;
+}

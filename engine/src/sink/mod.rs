@@ -1,0 +1,44 @@
+//! The port through which results leave: written, committed, read back after a restart.
+
+use weir_contract::Result;
+use weir_contract::event::Id;
+
+/// One record to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutRecord {
+    /// Deterministic id, sent as header `weir-id`; a heartbeat has none.
+    pub id: Option<Id>,
+    /// Output partition; None: by the key (murmur2, as Kafka's own clients do).
+    pub partition: Option<u32>,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Written as the record's timestamp where the log takes one from the producer; microseconds.
+    pub time_us: Option<i64>,
+}
+
+/// End positions of the partitions that a sink may write, ascending by partition.
+pub type SinkEnds = Vec<(u32, i64)>;
+
+/// One writer of an output. Exactly one exists per `writer` name; opening fences an older one.
+pub trait Sink: Send {
+    /// The output's end positions now.
+    fn ends(&mut self) -> Result<SinkEnds>;
+
+    /// Gives the ids (and highest `decided_at`, microseconds, from the record's timestamp) of the
+    /// committed records from `from` to the end now. A log start above `from` is `W0403`.
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()>;
+
+    /// Takes records in order; may send them at once or at `commit`.
+    fn write(&mut self, records: Vec<OutRecord>) -> Result<()>;
+
+    /// Returns when everything written is durable and visible to a reader of committed records.
+    /// Without records since the last commit it costs nothing.
+    fn commit(&mut self) -> Result<()>;
+}
+
+/// Opens writers of one output.
+pub trait SinkFactory: Send + Sync {
+    /// `writer` is stable over restarts, `{env}.{program}.{sink}.{p}`.
+    fn open(&self, writer: &str) -> Result<Box<dyn Sink>>;
+}

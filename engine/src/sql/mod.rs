@@ -1,0 +1,3 @@
+//! SQL front: scripts to catalog, queries to plans.
+
+pub mod catalog;
