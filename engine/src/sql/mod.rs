@@ -1,3 +1,4 @@
 //! SQL front: scripts to catalog, queries to plans.
 
 pub mod catalog;
+pub mod plan;

@@ -1,0 +1,251 @@
+//! From a script to a streaming plan.
+//!
+//! In:   a checked `Script`.
+//! Out:  an `ir::Plan`: nodes for each view (once), rule and insert.
+//! Owns: names, types and event time. Not how a node runs: `run::compile`; not the batch form: `batch`.
+//!
+//! Start at `plan`.
+
+mod aggregate;
+mod build;
+pub mod expr;
+pub mod functions;
+pub mod ir;
+mod join;
+mod over;
+mod session;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast;
+use weir_contract::{Code, Error, Place as Where, Result};
+
+use self::build::{Builder, Rel};
+use self::ir::{Node, Op, Output, Place, Plan};
+pub use self::session::Session;
+pub use self::stream::stream_schema;
+use crate::sql::catalog::{InsertSpec, RuleSpec, Script, TableKind, TableSpec, ViewSpec};
+
+/// Plans a whole program. All errors are collected; each stands at its statement's place.
+pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
+    let mut planner = match Planner::new(script) {
+        Ok(planner) => planner,
+        Err(error) => return Err(vec![error]),
+    };
+    let mut errors = Vec::new();
+    for view in views_in_order(script, &mut errors) {
+        if let Err(error) = planner.view(view) {
+            errors.push(error.or_at(view.place.clone()));
+        }
+    }
+    for rule in script.rules.iter().filter(|r| r.options.enabled) {
+        if let Err(error) = planner.rule(rule) {
+            errors.push(error.or_at(rule.place.clone()));
+        }
+    }
+    for insert in &script.inserts {
+        if let Err(error) = planner.insert(insert) {
+            errors.push(error.or_at(insert.place.clone()));
+        }
+    }
+    if errors.is_empty() { Ok(planner.plan) } else { Err(errors) }
+}
+
+struct Planner {
+    session: Session,
+    plan: Plan,
+    streams: BTreeMap<String, Rel>,
+    references: BTreeMap<String, Vec<String>>,
+    tables: BTreeMap<String, Arc<TableSpec>>,
+}
+
+impl Planner {
+    fn new(script: &Script) -> Result<Self> {
+        let mut planner = Planner {
+            session: Session::new(),
+            plan: Plan::default(),
+            streams: BTreeMap::new(),
+            references: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        };
+        for table in &script.tables {
+            planner.table(Arc::new(table.clone())).map_err(|e| e.or_at(table.place.clone()))?;
+        }
+        Ok(planner)
+    }
+
+    fn table(&mut self, table: Arc<TableSpec>) -> Result<()> {
+        self.tables.insert(table.name.clone(), Arc::clone(&table));
+        match table.kind {
+            TableKind::Source => {
+                let stream = stream_schema(&table)?;
+                let lateness = table.watermark.as_ref().map_or(0, |w| w.lateness);
+                let visible = table.columns.len();
+                let fields =
+                    stream.schema.fields().iter().take(visible).map(|f| f.as_ref().clone()).collect();
+                self.session.table(&table.name, fields)?;
+                self.plan.nodes.push(Node {
+                    op: Op::Source(Arc::clone(&table)),
+                    inputs: vec![],
+                    exchange: vec![],
+                    delays: vec![lateness; stream.times.len()],
+                    windows: vec![],
+                    ranges: BTreeMap::from([(table.name.clone(), (0, 0))]),
+                    stream,
+                    place: Place::Task,
+                });
+                let rel = Rel { node: self.plan.nodes.len() - 1, map: (0..visible).collect() };
+                self.streams.insert(table.name.clone(), rel);
+                self.plan.sources.push(table);
+            }
+            TableKind::Reference | TableKind::Memory => {
+                self.session.table(&table.name, reference_fields(&table))?;
+                self.references.insert(table.name.clone(), table.primary_key.clone());
+                self.plan.references.push(table);
+            }
+            TableKind::Sink => {}
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, query: &ast::Query) -> Result<LogicalPlan> {
+        let logical = self.session.logical(query)?;
+        expr::refuse_impure(&logical)?;
+        self.session.prepare(logical)
+    }
+
+    fn builder(&mut self) -> Builder<'_> {
+        Builder { plan: &mut self.plan, streams: &self.streams, references: &self.references }
+    }
+
+    fn view(&mut self, view: &ViewSpec) -> Result<()> {
+        let raw = self.session.logical(&view.query)?;
+        expr::refuse_impure(&raw)?;
+        if let Some(tables) = self.builder().relation_tables(&raw) {
+            // A view over reference tables only is itself versioned; it stands where it is used.
+            self.session.view(&view.name, raw)?;
+            self.references.insert(view.name.clone(), Vec::new());
+            let _ = tables;
+            return Ok(());
+        }
+        let names: Vec<String> = raw.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let logical = self.session.prepare(raw)?;
+        let mut builder = self.builder();
+        let rel = builder.build(&logical)?;
+        let rel = builder.materialise(rel, names)?;
+        let schema = Arc::clone(&self.plan.nodes[rel.node].stream.schema);
+        self.session.table(&view.name, rel.map.iter().map(|c| schema.field(*c).clone()).collect())?;
+        self.plan.views.insert(view.name.clone(), (rel.node, rel.map.clone()));
+        self.streams.insert(view.name.clone(), rel);
+        Ok(())
+    }
+
+    fn rule(&mut self, rule: &RuleSpec) -> Result<()> {
+        let rel = self.output(&rule.query)?;
+        self.plan.outputs.push(Output::Rule { spec: Arc::new(rule.clone()), node: rel.node });
+        Ok(())
+    }
+
+    /// A query's node whose first columns are its output columns under their names.
+    fn output(&mut self, query: &ast::Query) -> Result<Rel> {
+        let logical = self.query(query)?;
+        let names: Vec<String> = logical.schema().fields().iter().map(|f| f.name().clone()).collect();
+        let mut builder = self.builder();
+        let rel = builder.build(&logical)?;
+        builder.materialise(rel, names)
+    }
+
+    fn insert(&mut self, insert: &InsertSpec) -> Result<()> {
+        let target = self.tables.get(&insert.table).cloned().ok_or_else(|| {
+            Error::new(Code::UnknownName, format!("table `{}` is not declared", insert.table))
+                .expected("a CREATE TABLE with type = 'sink'")
+        })?;
+        let rel = self.output(&insert.query)?;
+        let given = rel.map.len();
+        let wanted = target.columns.len();
+        if given != wanted && wanted > 0 {
+            return Err(Error::new(Code::Plan, format!("the query gives {given} columns"))
+                .expected(format!("{wanted} columns, as `{}` has", target.name)));
+        }
+        let stateless = self.stateless(rel.node);
+        self.plan.outputs.push(Output::Insert {
+            spec: Arc::new(insert.clone()),
+            node: rel.node,
+            target,
+            stateless,
+        });
+        Ok(())
+    }
+
+    fn stateless(&self, node: usize) -> bool {
+        let node = &self.plan.nodes[node];
+        matches!(node.op, Op::Source(_) | Op::Project { .. } | Op::Filter(_))
+            && node.inputs.iter().all(|i| self.stateless(*i))
+    }
+}
+
+fn reference_fields(table: &TableSpec) -> Vec<datafusion::arrow::datatypes::Field> {
+    table.columns.iter().map(|c| build::field(&c.name, c.data_type.clone())).collect()
+}
+
+/// Views such that a view comes after those it reads; a circle is an error.
+fn views_in_order<'a>(script: &'a Script, errors: &mut Vec<Error>) -> Vec<&'a ViewSpec> {
+    let by_name: BTreeMap<&str, &ViewSpec> = script.views.iter().map(|v| (v.name.as_str(), v)).collect();
+    let mut state: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut order = Vec::new();
+    fn visit<'a>(
+        view: &'a ViewSpec,
+        by_name: &BTreeMap<&str, &'a ViewSpec>,
+        state: &mut BTreeMap<&'a str, bool>,
+        order: &mut Vec<&'a ViewSpec>,
+    ) -> Result<()> {
+        match state.get(view.name.as_str()) {
+            Some(true) => return Ok(()),
+            Some(false) => {
+                return Err(Error::new(Code::Plan, format!("view `{}` reads itself", view.name))
+                    .at(view.place.clone()));
+            }
+            None => {}
+        }
+        state.insert(&view.name, false);
+        let mut names = Vec::new();
+        let _ = ast::visit_relations(&view.query, |name| {
+            names.push(name.to_string());
+            std::ops::ControlFlow::<()>::Continue(())
+        });
+        for name in names {
+            if let Some(other) = by_name.get(name.as_str()).filter(|o| o.name != view.name) {
+                visit(other, by_name, state, order)?;
+            }
+        }
+        state.insert(&view.name, true);
+        order.push(view);
+        Ok(())
+    }
+    for view in &script.views {
+        if let Err(error) = visit(view, &by_name, &mut state, &mut order) {
+            errors.push(error);
+        }
+    }
+    order
+}
+
+/// The first place in a statement where a word stands, for errors that name it.
+pub fn place_of(text: &str, start: &Where, word: &str) -> Where {
+    let Where::Script { file, line, column } = start else { return start.clone() };
+    for (at, row) in text.lines().enumerate() {
+        let found = row.match_indices(word).find(|(i, _)| {
+            let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+            edge(row[..*i].chars().next_back()) && edge(row[i + word.len()..].chars().next())
+        });
+        if let Some((i, _)) = found {
+            let shift = if at == 0 { column - 1 } else { 0 };
+            let column = row[..i].chars().count() as u64 + 1 + shift;
+            return Where::Script { file: file.clone(), line: line + at as u64, column };
+        }
+    }
+    start.clone()
+}
