@@ -2,12 +2,14 @@
 //!
 //! In the order a reader needs them: [`time`] (event time and durations), [`clock`] (the one wall
 //! clock), [`code`] (every error code), [`error`] (an error that says what, where, expected, who
-//! acts), [`event`] (what rules say), [`wire`] (bytes and back, versioned).
+//! acts), [`event`] (what rules say), [`wire`] (bytes and back, versioned),
+//! [`partitioner`] (which partition a key goes to).
 
 pub mod clock;
 pub mod code;
 pub mod error;
 pub mod event;
+pub mod partitioner;
 pub mod time;
 pub mod wire;
 

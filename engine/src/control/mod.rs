@@ -1,7 +1,7 @@
 //! The control log: everything that people or the wall clock decide, written before it has effect.
 
 use serde::{Deserialize, Serialize};
-use weir_contract::Result;
+use weir_contract::{Code, Error, Result};
 
 /// One control record. Times are microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,4 +46,17 @@ pub trait ControlLog: Send + Sync {
     fn read(&self, partition: u32, from: i64) -> Result<(Vec<(i64, Control)>, i64)>;
 
     fn partitions(&self) -> Result<u32>;
+}
+
+impl Control {
+    /// The record's bytes in every control log: one JSON object.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| Error::new(Code::Internal, e.to_string()))
+    }
+
+    /// # Errors
+    /// `W0306` where the bytes are not a control record of this build.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Control> {
+        serde_json::from_slice(bytes).map_err(|e| Error::new(Code::ControlLog, e.to_string()))
+    }
 }

@@ -1,9 +1,11 @@
 //! What a connector has to offer, and the list of those that a program can name in `WITH`.
 
+pub mod memory;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_contract::Result;
+use weir_contract::{Code, Error, Result};
 
 use crate::sink::SinkFactory;
 use crate::source::Source;
@@ -51,3 +53,25 @@ impl Registry {
         self.by_name.keys().copied()
     }
 }
+
+/// The topic, folder or file name that a table stands for: option `topic`, else the table's name.
+pub fn topic_of(table: &TableSpec) -> &str {
+    table.options.get("topic").map_or(table.name.as_str(), String::as_str)
+}
+
+/// Option `partitions`: a number from 1 to [`PARTITIONS_MAX`].
+///
+/// # Errors
+/// `W0204` at the table's place.
+pub fn partitions_of(table: &TableSpec) -> Result<Option<u32>> {
+    let Some(text) = table.options.get("partitions") else { return Ok(None) };
+    match text.parse() {
+        Ok(n) if (1..=PARTITIONS_MAX).contains(&n) => Ok(Some(n)),
+        _ => Err(Error::new(Code::BadOption, format!("`partitions` is '{text}'"))
+            .expected(format!("a number from 1 to {PARTITIONS_MAX}"))
+            .at(table.place.clone())),
+    }
+}
+
+/// Most partitions of one topic. Eyeballed: a warehouse each, a hundred times the largest floor.
+pub const PARTITIONS_MAX: u32 = 10_000;
