@@ -11,6 +11,10 @@ pub const MAX_AHEAD_DEFAULT: Span = 5 * 60 * weir_contract::time::SECOND;
 /// Default of the table option `max_record_bytes`; Kafka's own default for one message.
 pub const MAX_RECORD_BYTES_DEFAULT: usize = 1 << 20;
 
+/// Table option: what an integer in a `TIMESTAMP` column counts (`us`, the default, `ms` or `s`). It stands
+/// in [`TableSpec::options`].
+pub const TIMESTAMP_UNIT: &str = "timestamp_unit";
+
 /// A column as declared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnSpec {
@@ -24,9 +28,12 @@ pub struct ColumnSpec {
 
 /// Where a column's value comes from.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // one per declared column, never on a data path
 pub enum ColumnSource {
     /// The record's value.
     Value,
+    /// The record's value, any JSON, kept as text (`JSON` columns; the type is `Utf8`).
+    Json,
     /// The record's envelope.
     Metadata(MetadataKey),
     /// An expression over the table's other columns.
@@ -108,7 +115,7 @@ pub struct TableSpec {
     pub append_time: Option<AppendTime>,
     pub dedup: Option<Dedup>,
     pub max_record_bytes: usize,
-    /// Options that only the connector understands, as text, names in lower case.
+    /// Options that only the connector understands, as text, names in lower case; and [`TIMESTAMP_UNIT`].
     pub options: BTreeMap<String, String>,
     /// Constant rows of a memory table.
     pub rows: Vec<Vec<ast::Expr>>,
@@ -167,6 +174,14 @@ pub struct InsertSpec {
     pub place: Place,
 }
 
+/// A `SELECT` that stands by itself; its rows go to standard output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuerySpec {
+    pub query: ast::Query,
+    pub text: String,
+    pub place: Place,
+}
+
 /// A whole program: everything its scripts declare, names unique over tables, views and rules.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Script {
@@ -174,4 +189,6 @@ pub struct Script {
     pub views: Vec<ViewSpec>,
     pub rules: Vec<RuleSpec>,
     pub inserts: Vec<InsertSpec>,
+    /// Plain queries, each as if it were `INSERT INTO stdout`.
+    pub queries: Vec<QuerySpec>,
 }
