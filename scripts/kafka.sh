@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# One Kafka node for tests and the demo: Apache Kafka 4.3.1 from Maven, KRaft, loopback only.
+#
+#   scripts/kafka.sh start    fetches Kafka once, starts a fresh node, prints WEIR_KAFKA=127.0.0.1:PORT
+#   scripts/kafka.sh env      prints the same line for the running node; exit 1 where none runs
+#   scripts/kafka.sh stop     stops it and removes its data
+#
+#   WEIR_CACHE        where the jars are kept      (default ~/.cache/weir)
+#   WEIR_KAFKA_STATE  folder of the running node   (default /tmp/weir-kafka-USER)
+set -euo pipefail
+
+VERSION=4.3.1
+CACHE="${WEIR_CACHE:-$HOME/.cache/weir}"
+HOME_DIR="$CACHE/kafka-$VERSION"
+STATE="${WEIR_KAFKA_STATE:-${TMPDIR:-/tmp}/weir-kafka-$(id -un)}"
+
+say() { printf 'kafka.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# install COMMAND PACKAGE: from the distribution, where the command is missing.
+install() {
+  command -v "$1" >/dev/null && return 0
+  command -v apt-get >/dev/null || die "$1 is missing and there is no apt-get; install it by hand"
+  local sudo=()
+  [ "$(id -u)" = 0 ] || sudo=(sudo)
+  say "$1 is missing: apt-get install $2"
+  "${sudo[@]}" apt-get install -y -qq "$2" >/dev/null 2>&1 ||
+    { "${sudo[@]}" apt-get update -qq >/dev/null && "${sudo[@]}" apt-get install -y -qq "$2" >/dev/null; } ||
+    die "apt-get could not install $2"
+}
+
+fetch() {
+  install java default-jre-headless
+  [ -f "$HOME_DIR/complete" ] && return 0
+  mkdir -p "$CACHE"
+  exec 9>"$CACHE/kafka-$VERSION.lock"
+  flock 9
+  [ -f "$HOME_DIR/complete" ] && return 0
+  install mvn maven
+  say "fetching Kafka $VERSION (43 MB, once) into $HOME_DIR"
+  local new="$CACHE/kafka-$VERSION.new.$$" try
+  rm -rf "$new"
+  mkdir -p "$new"
+  cat >"$new/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>weir</groupId><artifactId>kafka-node</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$VERSION</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+POM
+  for try in 1 2 3; do
+    if (cd "$new" && mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib) >"$new/mvn.log" 2>&1; then
+      touch "$new/complete"
+      rm -rf "$HOME_DIR"
+      mv "$new" "$HOME_DIR"
+      flock -u 9
+      return 0
+    fi
+    say "try $try of 3 failed: $(grep -m1 ERROR "$new/mvn.log" || tail -1 "$new/mvn.log")"
+    sleep $((try * 2))
+  done
+  rm -rf "$new"
+  die "Kafka $VERSION could not be fetched through Maven; check the network and ~/.m2/settings.xml"
+}
+
+open_port() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A port below the ephemeral range at which nobody listens now.
+free_port() {
+  local port
+  for _ in $(seq 50); do
+    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+    open_port "$port" || { echo "$port"; return 0; }
+  done
+  die "no free port found between 20000 and 32000"
+}
+
+running() {
+  [ -f "$STATE/pid" ] && [ -f "$STATE/env" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null
+}
+
+start() {
+  if running; then cat "$STATE/env"; return 0; fi
+  fetch
+  local try port controller pid
+  for try in 1 2 3; do
+    rm -rf "$STATE"
+    mkdir -p "$STATE/data"
+    port=$(free_port)
+    controller=$(free_port)
+    [ "$port" != "$controller" ] || continue
+    cat >"$STATE/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$STATE/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+PROPERTIES
+    # A cluster id of 22 characters: 16 random bytes in url-safe base64.
+    local id
+    id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c1-22)
+    java -Xmx128m -cp "$HOME_DIR/lib/*" kafka.tools.StorageTool format -t "$id" \
+      -c "$STATE/server.properties" >"$STATE/format.log" 2>&1 ||
+      die "the storage could not be formatted: $(tail -3 "$STATE/format.log")"
+    nohup java -Xmx512m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+      -cp "$HOME_DIR/lib/*" kafka.Kafka "$STATE/server.properties" >"$STATE/kafka.log" 2>&1 9>&- </dev/null &
+    pid=$!
+    echo "$pid" >"$STATE/pid"
+    for _ in $(seq 300); do
+      if open_port "$port"; then
+        echo "WEIR_KAFKA=127.0.0.1:$port" >"$STATE/env"
+        cat "$STATE/env"
+        return 0
+      fi
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.2
+    done
+    say "try $try of 3: the node did not start: $(grep -m1 -i -E 'error|exception' "$STATE/kafka.log" || echo "see $STATE/kafka.log")"
+    kill -9 "$pid" 2>/dev/null || true
+  done
+  die "Kafka could not be started; its log is $STATE/kafka.log"
+}
+
+stop() {
+  if [ -f "$STATE/pid" ]; then
+    local pid
+    pid=$(cat "$STATE/pid")
+    if kill -0 "$pid" 2>/dev/null; then
+      kill -CONT "$pid" 2>/dev/null || true
+      kill -TERM "$pid" 2>/dev/null || true
+      for _ in $(seq 100); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+      done
+      kill -9 "$pid" 2>/dev/null || true
+    fi
+  fi
+  rm -rf "$STATE"
+}
+
+case "${1:-}" in
+  start) start ;;
+  stop) stop ;;
+  env) running || die "no node runs; scripts/kafka.sh start"; cat "$STATE/env" ;;
+  *) die "usage: scripts/kafka.sh start|stop|env" ;;
+esac
