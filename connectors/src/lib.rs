@@ -1,1 +1,3 @@
 //! Sources and sinks.
+
+pub mod kafka;

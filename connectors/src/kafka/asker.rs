@@ -1,0 +1,121 @@
+//! Questions to the brokers about one topic: partitions, ends, identity.
+//!
+//! A client of its own, never assigned a partition, so that a question never waits behind fetched
+//! records. Two isolation levels, because librdkafka answers "the end" by the client's: the high
+//! watermark to one that reads uncommitted, the last stable offset to one that reads committed.
+
+use std::time::Duration;
+
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use weir_contract::{Code, Error, Place, Result};
+
+use super::config::{Context, Health, KafkaOptions};
+use super::{fault, topic_id};
+
+/// Asks about one topic. Methods block for the timeout given at most.
+pub struct Asker {
+    client: BaseConsumer<Context>,
+    topic: String,
+    health: Health,
+}
+
+impl Asker {
+    /// `committed`: [`Asker::ends`] gives the last stable offset instead of the high watermark.
+    pub fn new(options: &KafkaOptions, committed: bool, health: &Health) -> Result<Self> {
+        let client = BaseConsumer::from_config_and_context(
+            &options.asker(committed),
+            Context { health: health.clone() },
+        )
+        .map_err(|e| fault::of(&e, "connecting to Kafka"))?;
+        Ok(Self { client, topic: options.topic.clone(), health: health.clone() })
+    }
+
+    /// Partition numbers, ascending. `W0404` where the topic does not exist.
+    pub fn partitions(&self, timeout: Duration) -> Result<Vec<u32>> {
+        self.drain();
+        let doing = format!("asking for topic {}", self.topic);
+        let metadata =
+            self.client.fetch_metadata(Some(&self.topic), timeout).map_err(|e| fault::of(&e, &doing))?;
+        let topic = metadata.topics().iter().find(|t| t.name() == self.topic);
+        let topic = topic.ok_or_else(|| Error::new(Code::NoTopic, format!("{doing}: it is unknown")))?;
+        if let Some(code) = topic.error() {
+            return Err(fault::of_code(code.into(), &doing));
+        }
+        let mut numbers = Vec::with_capacity(topic.partitions().len());
+        for partition in topic.partitions() {
+            numbers
+                .push(u32::try_from(partition.id()).map_err(|e| Error::new(Code::Internal, e.to_string()))?);
+        }
+        numbers.sort_unstable();
+        if numbers.is_empty() {
+            return Err(Error::new(Code::NoTopic, format!("{doing}: it is unknown")));
+        }
+        Ok(numbers)
+    }
+
+    /// Lowest position held and the position after the last record, now. Asked freshly.
+    pub fn ends(&self, partition: u32, timeout: Duration) -> Result<(i64, i64)> {
+        self.drain();
+        let answer = self.client.fetch_watermarks(&self.topic, number(partition)?, timeout);
+        match answer {
+            Ok(ends) => {
+                self.health.well();
+                Ok(ends)
+            }
+            Err(e) => {
+                let error = fault::of(&e, &format!("asking for the end of {}/{partition}", self.topic));
+                if error.code() == Code::Connect {
+                    self.health.trouble(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// `kafka:CLUSTER/TOPIC/TOPIC_ID`. A topic that was deleted and made again has another id.
+    pub fn identity(&self, timeout: Duration) -> Result<String> {
+        self.drain();
+        let client = self.client.client();
+        let cluster = client.fetch_cluster_id(timeout).ok_or_else(|| {
+            Error::new(Code::Connect, format!("asking for the cluster of topic {}: no answer", self.topic))
+        })?;
+        let id = topic_id::describe(client, &self.topic, timeout)?;
+        Ok(format!("kafka:{cluster}/{}/{id}", self.topic))
+    }
+
+    /// Checks that a position is one the log holds (or its end).
+    ///
+    /// # Errors
+    /// `W0403` below the start, `W0406` above the end: the topic was made again or cut back.
+    pub fn check(&self, partition: u32, position: i64, timeout: Duration) -> Result<(i64, i64)> {
+        let (start, end) = self.ends(partition, timeout)?;
+        let place = Place::Position { topic: self.topic.clone(), partition, offset: position };
+        if position < start {
+            return Err(Error::new(Code::Retention, format!("records {position} to {} are gone", start - 1))
+                .at(place)
+                .expected(format!("a position from {start} to {end}")));
+        }
+        if position > end {
+            return Err(Error::new(Code::Recreated, format!("the log ends at {end}, before the position"))
+                .at(place)
+                .expected(format!("a position from {start} to {end}")));
+        }
+        Ok((start, end))
+    }
+
+    /// Takes waiting log and error events, which would pile up otherwise.
+    fn drain(&self) {
+        for _ in 0..64 {
+            if self.client.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+    }
+}
+
+/// A partition number as librdkafka counts them.
+pub fn number(partition: u32) -> Result<i32> {
+    i32::try_from(partition)
+        .map_err(|_| Error::new(Code::NoTopic, format!("there is no partition {partition}")))
+}

@@ -1,0 +1,71 @@
+//! librdkafka's errors as weir's: who acts, and whether a retry helps.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use weir_contract::{Code, Error};
+
+/// An error of librdkafka while weir was `doing` something.
+pub fn of(error: &KafkaError, doing: &str) -> Error {
+    match error {
+        // The value may be a secret: only the property's name is shown.
+        KafkaError::ClientConfig(_, why, property, _) => {
+            Error::new(Code::BadOption, format!("Kafka property {property}: {why}"))
+                .expected("a property and value that librdkafka takes")
+        }
+        KafkaError::ClientCreation(why) => Error::new(Code::BadOption, format!("{doing}: {why}")),
+        other => match other.rdkafka_error_code() {
+            Some(code) => of_code(code, doing),
+            None => Error::new(Code::Connect, format!("{doing}: {other}")),
+        },
+    }
+}
+
+/// The same for a bare code.
+pub fn of_code(code: RDKafkaErrorCode, doing: &str) -> Error {
+    Error::new(kind(code), format!("{doing}: {code}"))
+}
+
+fn kind(code: RDKafkaErrorCode) -> Code {
+    use RDKafkaErrorCode as K;
+    match code {
+        K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => Code::NoTopic,
+        K::OffsetOutOfRange | K::AutoOffsetReset => Code::Retention,
+        K::ProducerFenced | K::Fenced | K::InvalidProducerEpoch => Code::Locked,
+        K::TopicAuthorizationFailed
+        | K::GroupAuthorizationFailed
+        | K::ClusterAuthorizationFailed
+        | K::TransactionalIdAuthorizationFailed
+        | K::SaslAuthenticationFailed
+        | K::Authentication
+        | K::InvalidTopic
+        | K::InvalidPartitions
+        | K::InvalidReplicationFactor
+        | K::InvalidConfig
+        | K::InvalidTransactionTimeout
+        | K::PolicyViolation
+        | K::UnsupportedVersion
+        | K::UnsupportedFeature
+        | K::MessageSizeTooLarge
+        | K::InvalidRecord
+        | K::InvalidTimestamp => Code::Refused,
+        _ => Code::Connect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_names_who_acts() {
+        for (code, expected) in [
+            (RDKafkaErrorCode::AllBrokersDown, Code::Connect),
+            (RDKafkaErrorCode::OperationTimedOut, Code::Connect),
+            (RDKafkaErrorCode::AutoOffsetReset, Code::Retention),
+            (RDKafkaErrorCode::Fenced, Code::Locked),
+            (RDKafkaErrorCode::UnknownTopicOrPartition, Code::NoTopic),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, Code::Refused),
+        ] {
+            assert_eq!(of_code(code, "reading t/0").code(), expected, "{code:?}");
+        }
+    }
+}

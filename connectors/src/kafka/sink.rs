@@ -1,0 +1,453 @@
+//! A topic as an output: short transactions, read back after a restart.
+//!
+//! In:   records in order. Out: the same records, once, visible to readers of committed records.
+//! Owns: the transaction and the records that are not committed yet. Not what was sent before a
+//!       restart: the caller reads that back and drops it by id.
+//!
+//! K1  `transactional.id` is the writer's name: opening waits for or aborts what an older one left,
+//!     and from then on the older one is refused with `W0503`.
+//! K2  Records stay in memory until their commit is known. An aborted transaction is sent again whole.
+//! K3  A commit without an answer is asked again until it has one; no record is sent meanwhile.
+//! K4  `commit` returns when a reader of committed records can see everything (last stable offset).
+//!
+//! Records are sent when `commit` is called, so that a transaction is open for milliseconds: one that
+//! stays open for longer than `transaction.timeout.ms` looks like a newer writer to librdkafka.
+//!
+//! | phase      | meaning                            | next step of `commit`                 |
+//! |------------|------------------------------------|---------------------------------------|
+//! | Idle       | no transaction                     | begin, send, commit                   |
+//! | Open       | some records are sent              | send the rest, commit                 |
+//! | Committing | the coordinator was asked          | ask again                             |
+//! | Aborting   | the transaction cannot be finished | abort, then everything from the start |
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::Message;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use weir_contract::event::Id;
+use weir_contract::wire;
+use weir_contract::{Clock, Code, Error, Result, WallClock};
+use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+
+use super::admin::{Admin, TopicSetup};
+use super::asker::{Asker, number};
+use super::config::{Context, Health, KafkaOptions};
+use super::cursor::Cursor;
+use super::fault;
+
+/// Bytes of records held until their commit. At the limit `write` commits by itself.
+const PENDING_BYTES_MAX: usize = 16 << 20;
+/// Longest one `commit` works on its records before it gives `W0401`; they are kept, it may be called again.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest a coordinator keeps a transaction open, so also the longest outage in the middle of a commit
+/// that a writer outlives. Kafka's default for the most that a broker allows.
+const TRANSACTION_TIMEOUT_MS: &str = "900000";
+/// Longest one record is tried before its transaction is aborted and sent again.
+const MESSAGE_TIMEOUT_MS: &str = "30000";
+/// One wait of librdkafka for the coordinator.
+const STEP: Duration = Duration::from_secs(5);
+/// Bytes that a record's bookkeeping counts beside its own.
+const RECORD_OVERHEAD: usize = 128;
+
+/// Opens transactional writers of one topic.
+pub struct KafkaSink {
+    options: Arc<KafkaOptions>,
+    /// Answers with high watermarks.
+    asker: Arc<Asker>,
+    /// Answers with last stable offsets.
+    stable: Arc<Asker>,
+    health: Health,
+}
+
+impl KafkaSink {
+    /// Makes the topic where it is missing and the options say `create`.
+    ///
+    /// # Errors
+    /// `W0404` where the topic is missing.
+    pub fn new(options: KafkaOptions) -> Result<Self> {
+        let health = Health::default();
+        if options.create {
+            let mut setup = TopicSetup::new(&options.topic, options.partitions);
+            setup.replication = options.replication;
+            // The event's own time stands in the record (semantics 10 reads it back).
+            setup.timestamps = super::admin::TimestampType::Create;
+            Admin::new(&options)?.create(&setup)?;
+        }
+        let asker = Arc::new(Asker::new(&options, false, &health)?);
+        asker.partitions(options.timeout)?;
+        let stable = Arc::new(Asker::new(&options, true, &health)?);
+        Ok(Self { options: Arc::new(options), asker, stable, health })
+    }
+}
+
+impl SinkFactory for KafkaSink {
+    fn open(&self, writer: &str) -> Result<Box<dyn Sink>> {
+        let mut config = self.options.writer();
+        config.set("transactional.id", writer);
+        for (name, value) in
+            [("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS), ("message.timeout.ms", MESSAGE_TIMEOUT_MS)]
+        {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        let landed = Arc::new(Landed::default());
+        let context = Delivery { context: Context { health: self.health.clone() }, landed: landed.clone() };
+        let doing = || format!("opening writer {writer} of topic {}", self.options.topic);
+        let producer = ThreadedProducer::from_config_and_context(&config, context)
+            .map_err(|e| fault::of(&e, &doing()))?;
+        let start = WallClock.monotonic();
+        while let Err(error) = producer.init_transactions(STEP) {
+            let retriable = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
+            if !retriable || WallClock.monotonic().saturating_sub(start) > COMMIT_PATIENCE {
+                return Err(fault::of(&error, &doing()));
+            }
+        }
+        Ok(Box::new(Writer {
+            options: self.options.clone(),
+            name: writer.to_owned(),
+            producer,
+            landed,
+            asker: self.asker.clone(),
+            stable: self.stable.clone(),
+            health: self.health.clone(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            sent: 0,
+            phase: Phase::Idle,
+            unseen: BTreeMap::new(),
+            dead: None,
+        }))
+    }
+}
+
+/// Where the records of the running transaction landed.
+#[derive(Default)]
+struct Landed {
+    state: Mutex<Reports>,
+    grew: Condvar,
+}
+
+#[derive(Default)]
+struct Reports {
+    /// Records that landed or failed.
+    done: usize,
+    /// The highest offset a partition.
+    highest: BTreeMap<i32, i64>,
+}
+
+impl Landed {
+    fn clear(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Reports::default();
+    }
+
+    /// Waits until `records` landed or failed; false where that takes longer than `wait`.
+    fn wait(&self, records: usize, wait: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.grew.wait_timeout_while(state, wait, |reports| reports.done < records);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done >= records
+    }
+
+    fn take(&self) -> BTreeMap<i32, i64> {
+        std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner)).highest
+    }
+}
+
+struct Delivery {
+    context: Context,
+    landed: Arc<Landed>,
+}
+
+impl ClientContext for Delivery {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.context.log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+}
+
+impl ProducerContext for Delivery {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut state = self.landed.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done += 1;
+        // A failed record fails the transaction, and `commit` hears of it there.
+        if let Ok(message) = result {
+            let highest = state.highest.entry(message.partition()).or_insert(-1);
+            *highest = (*highest).max(message.offset());
+        }
+        self.landed.grew.notify_all();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Open,
+    Committing,
+    Aborting,
+}
+
+/// What went wrong with a transaction, by what has to follow.
+enum Trouble {
+    /// The same call again.
+    Again(Error),
+    /// Abort, and everything again.
+    Abort(Error),
+    /// This writer is over.
+    Fatal(Error),
+}
+
+struct Writer {
+    options: Arc<KafkaOptions>,
+    name: String,
+    producer: ThreadedProducer<Delivery>,
+    landed: Arc<Landed>,
+    asker: Arc<Asker>,
+    stable: Arc<Asker>,
+    health: Health,
+    /// Not known to be committed, in order.
+    pending: Vec<OutRecord>,
+    pending_bytes: usize,
+    /// How many of `pending` are in the running transaction.
+    sent: usize,
+    phase: Phase,
+    /// Highest committed offsets that readers of committed records were not seen to reach.
+    unseen: BTreeMap<i32, i64>,
+    dead: Option<Error>,
+}
+
+impl Writer {
+    fn doing(&self, what: &str) -> String {
+        format!("{what} as {} to topic {}", self.name, self.options.topic)
+    }
+
+    fn alive(&self) -> Result<()> {
+        self.dead.clone().map_or(Ok(()), Err)
+    }
+
+    fn die(&mut self, error: Error) -> Error {
+        self.dead = Some(error.clone());
+        error
+    }
+
+    /// What an error of a transactional call asks for.
+    fn judge(&self, error: &KafkaError, doing: &str) -> Trouble {
+        let ours = fault::of(error, &self.doing(doing));
+        if let Some((code, reason)) = self.producer.client().fatal_error() {
+            return Trouble::Fatal(fault::of_code(code, &format!("{} ({reason})", self.doing(doing))));
+        }
+        match error {
+            KafkaError::Transaction(e) if e.is_fatal() => Trouble::Fatal(ours),
+            KafkaError::Transaction(e) if e.txn_requires_abort() => Trouble::Abort(ours),
+            KafkaError::Transaction(e) if e.is_retriable() => Trouble::Again(ours),
+            KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut) => Trouble::Again(ours),
+            KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Trouble::Again(ours),
+            KafkaError::MessageProduction(RDKafkaErrorCode::State) => Trouble::Abort(ours),
+            _ => Trouble::Fatal(ours),
+        }
+    }
+
+    /// Begins where needed and sends what was not sent; waits while librdkafka's queue is full.
+    fn pump(&mut self, until: Duration) -> Result<(), Trouble> {
+        if self.sent == self.pending.len() {
+            return Ok(());
+        }
+        if self.phase == Phase::Idle {
+            self.landed.clear();
+            self.producer.begin_transaction().map_err(|e| self.judge(&e, "beginning a transaction"))?;
+            self.phase = Phase::Open;
+        }
+        while let Some(record) = self.pending.get(self.sent) {
+            match send(&self.producer, &self.options.topic, record) {
+                Ok(()) => self.sent += 1,
+                Err(error) => match self.judge(&error, "sending") {
+                    Trouble::Again(why) if WallClock.monotonic() > until => return Err(Trouble::Again(why)),
+                    // The queue drains on librdkafka's own threads.
+                    Trouble::Again(_) => std::thread::sleep(Duration::from_millis(2)),
+                    other => return Err(other),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One step towards an empty `pending`.
+    fn step(&mut self, until: Duration) -> Result<(), Trouble> {
+        if self.phase == Phase::Aborting {
+            self.producer.abort_transaction(STEP).map_err(|e| match self.judge(&e, "aborting") {
+                // An abort has nothing to abort but itself.
+                Trouble::Abort(why) => Trouble::Again(why),
+                other => other,
+            })?;
+            self.phase = Phase::Idle;
+            self.sent = 0;
+        }
+        if self.phase != Phase::Committing {
+            self.pump(until)?;
+        }
+        // rdkafka's flush sleeps in steps of 100 ms where its own thread takes the last report, so
+        // everything has to have landed before it is called.
+        if self.phase == Phase::Open {
+            if !self.landed.wait(self.sent, STEP) {
+                return Err(Trouble::Again(Error::new(Code::Connect, self.doing("waiting for the brokers"))));
+            }
+            while self.producer.in_flight_count() > 0 {
+                std::thread::yield_now();
+            }
+        }
+        match self.producer.commit_transaction(STEP) {
+            Ok(()) => {}
+            Err(error) => {
+                let trouble = self.judge(&error, "committing");
+                // Once the coordinator was asked, only asking again tells what became of it.
+                if matches!(&error, KafkaError::Transaction(_)) && matches!(trouble, Trouble::Again(_)) {
+                    self.phase = Phase::Committing;
+                }
+                return Err(trouble);
+            }
+        }
+        for (partition, offset) in self.landed.take() {
+            let highest = self.unseen.entry(partition).or_insert(-1);
+            *highest = (*highest).max(offset);
+        }
+        self.pending.drain(..self.sent);
+        self.pending_bytes = self.pending.iter().map(bytes_of).sum();
+        self.sent = 0;
+        self.phase = Phase::Idle;
+        Ok(())
+    }
+
+    /// Waits until readers of committed records see what was committed: the coordinator answers
+    /// before its markers are written.
+    fn await_visible(&mut self, until: Duration) -> Result<()> {
+        while let Some((&partition, &offset)) = self.unseen.first_key_value() {
+            let stable = u32::try_from(partition)
+                .map_err(|e| Error::new(Code::Internal, e.to_string()))
+                .and_then(|p| self.stable.ends(p, self.options.timeout));
+            match stable {
+                Ok((_, stable)) if stable > offset => {
+                    self.unseen.pop_first();
+                    continue;
+                }
+                Err(error) if error.code() != Code::Connect => return Err(error),
+                _ => {}
+            }
+            if WallClock.monotonic() > until {
+                let what = self.doing("waiting for a committed transaction to become visible");
+                return Err(self.health.get().unwrap_or_else(|| Error::new(Code::Connect, what)));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Writer {
+    fn ends(&mut self) -> Result<SinkEnds> {
+        let timeout = self.options.timeout;
+        let partitions = self.asker.partitions(timeout)?;
+        partitions.into_iter().map(|p| Ok((p, self.asker.ends(p, timeout)?.1))).collect()
+    }
+
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+        for (partition, high) in self.ends()? {
+            // A partition that came later than the recorded ends is read whole.
+            let start = match from.iter().find(|(p, _)| *p == partition) {
+                Some((_, start)) => *start,
+                None if from.is_empty() => continue,
+                None => self.asker.ends(partition, self.options.timeout)?.0,
+            };
+            self.asker.check(partition, start, self.options.timeout)?;
+            if start == high {
+                continue;
+            }
+            let cursor = Cursor::open(&self.options, partition, start, &self.health)?;
+            cursor.scan(high, COMMIT_PATIENCE, &mut |message| {
+                if message.offset() < high
+                    && let Some(id) = id_of(message.headers())
+                {
+                    seen(id);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
+        self.alive()?;
+        self.pending_bytes += records.iter().map(bytes_of).sum::<usize>();
+        self.pending.extend(records);
+        if self.pending_bytes > PENDING_BYTES_MAX { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.alive()?;
+        let until = WallClock.monotonic() + COMMIT_PATIENCE;
+        while !self.pending.is_empty() {
+            let why = match self.step(until) {
+                Ok(()) => continue,
+                Err(Trouble::Again(why)) => why,
+                Err(Trouble::Abort(why)) => {
+                    tracing::warn!(writer = %self.name, "a transaction is aborted and sent again: {}", why.what());
+                    self.phase = Phase::Aborting;
+                    why
+                }
+                Err(Trouble::Fatal(why)) => return Err(self.die(why)),
+            };
+            if WallClock.monotonic() > until {
+                return Err(why);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.await_visible(until)
+    }
+}
+
+fn bytes_of(record: &OutRecord) -> usize {
+    record.key.len() + record.value.len() + RECORD_OVERHEAD
+}
+
+/// Hands one record to librdkafka, with its id and the contract's version as headers.
+fn send(producer: &ThreadedProducer<Delivery>, topic: &str, record: &OutRecord) -> Result<(), KafkaError> {
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 2);
+    if let Some(id) = record.id {
+        headers = headers.insert(Header { key: wire::ID, value: Some(id.to_string().as_bytes()) });
+        if !record.headers.iter().any(|(name, _)| name == wire::VERSION) {
+            let version = wire::EVENT_VERSION.to_string();
+            headers = headers.insert(Header { key: wire::VERSION, value: Some(version.as_bytes()) });
+        }
+    }
+    for (name, value) in &record.headers {
+        headers = headers.insert(Header { key: name, value: Some(value.as_slice()) });
+    }
+    let mut out = BaseRecord::<[u8], [u8], ()>::to(topic).payload(&record.value).headers(headers);
+    if !record.key.is_empty() {
+        out = out.key(&record.key);
+    }
+    if let Some(partition) = record.partition {
+        let unknown = |_| KafkaError::MessageProduction(RDKafkaErrorCode::UnknownPartition);
+        out = out.partition(number(partition).map_err(unknown)?);
+    }
+    if let Some(time) = record.time_us {
+        out = out.timestamp(time.div_euclid(1000));
+    }
+    producer.send(out).map_err(|(error, _)| error)
+}
+
+/// The id that weir wrote; none on heartbeats and on records that others wrote.
+fn id_of(headers: Option<&impl Headers>) -> Option<Id> {
+    let headers = headers?;
+    let id = headers.iter().find(|header| header.key == wire::ID)?;
+    Id::parse(std::str::from_utf8(id.value?).ok()?)
+}
