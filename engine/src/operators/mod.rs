@@ -3,6 +3,8 @@
 //! Law 3: an operator's results are as if it saw only final rows, in canonical order. Rows may be
 //! pushed in any order and any chopping; what comes out, as a sequence, depends on the rows alone.
 
+pub mod aggregate;
+
 use datafusion::arrow::record_batch::RecordBatch;
 use weir_contract::Result;
 
