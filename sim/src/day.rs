@@ -15,8 +15,9 @@ use crate::floor::{Floor, Limits, Station};
 use crate::observer::{LimitChange, observe};
 use crate::options::{DayOptions, IncidentRates, MINUTE};
 use crate::plan::{Plan, STATION_MASK, Trouble, UNIT_MASK, UnitPlan};
-use crate::record::{Change, Item, Lane, Outbox};
+use crate::record::{Change, Item, Lane, Outbox, Topic};
 use crate::reference;
+use crate::shop::Shop;
 use crate::stations::Desk;
 use crate::truth::{Incident, Truth};
 use crate::upstream::Upstream;
@@ -44,6 +45,7 @@ pub struct Day {
     desks: Vec<Desk>,
     buffers: Vec<Buffers>,
     upstream: Vec<Upstream>,
+    shops: Vec<Shop>,
     limit_changes: Vec<LimitChange>,
     due: Vec<Due>,
     outbox: Outbox,
@@ -111,8 +113,11 @@ impl Day {
         };
         Day {
             buffers: (0..sites).map(|w| Buffers::new(options.seed, &floor, w, plans[w].clone())).collect(),
+            shops: (0..if options.shop { sites } else { 0 })
+                .map(|w| Shop::new(options.seed, &floor, w, start))
+                .collect(),
             upstream: (0..sites).map(|w| Upstream::new(options.seed, &floor, w, &plans[w], start)).collect(),
-            outbox: Outbox::new(lanes),
+            outbox: Outbox::new(lanes, Topic::of_day(options.shop)),
             made_to: start,
             oddities: Vec::new(),
             finished: false,
@@ -193,6 +198,9 @@ impl Day {
         }
         for desk in &mut self.desks {
             desk.run_to(to, &self.floor.articles, &mut self.outbox);
+        }
+        for shop in &mut self.shops {
+            shop.run_to(to, &self.floor, &mut self.outbox);
         }
         let ready = self.due.partition_point(|d| d.at < to);
         for due in self.due.drain(..ready) {
@@ -306,7 +314,7 @@ fn unseen(kind: &str, site: &str, from: i64, to: i64) -> Incident {
 
 /// Changes of thresholds and routes, as transactions and as what the observer must know.
 fn planned_changes(floor: &Floor, plan: &Plan) -> (Vec<Due>, Vec<LimitChange>) {
-    let (mut due, mut limits) = (Vec::new(), Vec::new());
+    let (mut due, mut limits, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for p in &plan.units {
         let Some(unit) = floor.units.iter().position(|u| u.paths == p.paths) else { continue };
         let u = &floor.units[unit];
@@ -328,14 +336,8 @@ fn planned_changes(floor: &Floor, plan: &Plan) -> (Vec<Due>, Vec<LimitChange>) {
                 let path = p.paths[0];
                 // The induct path is the last of its warehouse; a second change finds it in place.
                 let induct = Some(crate::floor::PATHS_PER_WAREHOUSE * (p.warehouse + 1) - 1);
-                let again = due.iter().any(|d: &Due| {
-                    let row = d.changes.first().and_then(|c| c.after.as_ref());
-                    row.is_some_and(|r| {
-                        r.get("path").is_some_and(|v| *v == *floor.paths[path].id)
-                            && !r.contains_key("unit_id")
-                    })
-                });
-                let (old, new) = if again { (induct, induct) } else { (None, induct) };
+                let (old, new) = (if moved.contains(&path) { induct } else { None }, induct);
+                moved.push(path);
                 Change {
                     table: "paths",
                     before: Some(reference::path(floor, path, old)),

@@ -1,7 +1,7 @@
 //! The simulated day: one seeded model of the floor for demo, tests and benches.
 //!
 //! In the order a day meets them: [`options`] (what is asked for), [`rng`] (chance from one seed),
-//! [`floor`] and [`reference`] (what stands), [`plan`] (what is planted), [`stations`], [`buffers`]
+//! [`floor`] and [`reference`] (what stands), [`plan`] (what is planted), [`stations`], [`shop`], [`buffers`]
 //! and [`upstream`] (what happens and what is told about it), [`record`] (in which order it reaches
 //! the log), [`observer`] and [`truth`] (what a perfect observer says), [`day`] (all of it).
 //!
@@ -17,6 +17,7 @@ pub mod plan;
 
 pub mod buffers;
 pub mod record;
+pub mod shop;
 pub mod stations;
 pub mod upstream;
 

@@ -24,6 +24,8 @@ pub struct DayOptions {
     pub partitions: u32,
     /// Cut to a whole minute.
     pub start: EventTime,
+    /// Also writes `order_lines` and `inventory_events`, which no rule of the first pack reads.
+    pub shop: bool,
     pub rates: IncidentRates,
 }
 
@@ -36,6 +38,7 @@ impl Default for DayOptions {
             stations_per_warehouse: 4,
             partitions: 3,
             start: DEFAULT_START,
+            shop: false,
             rates: IncidentRates::default(),
         }
     }

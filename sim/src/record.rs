@@ -28,19 +28,28 @@ pub enum Topic {
     WmsLevels,
     PlcCounters,
     LaborStaffing,
+    OrderLines,
+    InventoryEvents,
 }
 
-/// All topics, in the order of `Topic`.
-pub const TOPICS: [Topic; 6] = [
+/// All topics, in the order of `Topic`; the last two only where the shop is asked for.
+pub const TOPICS: [Topic; 8] = [
     Topic::Scans,
     Topic::Detections,
     Topic::DeviceHealth,
     Topic::WmsLevels,
     Topic::PlcCounters,
     Topic::LaborStaffing,
+    Topic::OrderLines,
+    Topic::InventoryEvents,
 ];
 
 impl Topic {
+    /// The topics of a day.
+    pub fn of_day(shop: bool) -> &'static [Topic] {
+        if shop { &TOPICS } else { &TOPICS[..6] }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Topic::Scans => "scans",
@@ -49,6 +58,8 @@ impl Topic {
             Topic::WmsLevels => "wms_levels",
             Topic::PlcCounters => "plc_counters",
             Topic::LaborStaffing => "labor_staffing",
+            Topic::OrderLines => "order_lines",
+            Topic::InventoryEvents => "inventory_events",
         }
     }
 
@@ -61,6 +72,8 @@ impl Topic {
             Topic::WmsLevels => "taken_at",
             Topic::PlcCounters => "counted_at",
             Topic::LaborStaffing => "at_ts",
+            Topic::OrderLines => "created_at",
+            Topic::InventoryEvents => "occurred_at",
         }
     }
 
@@ -69,6 +82,8 @@ impl Topic {
         match self {
             Topic::Scans => 1_000_000,
             Topic::Detections => 3_000_000,
+            Topic::OrderLines => 10_000_000,
+            Topic::InventoryEvents => 60_000_000,
             _ => 5_000_000,
         }
     }
@@ -176,6 +191,7 @@ impl Ord for Pending {
 /// Records made and not yet appended.
 #[derive(Debug)]
 pub struct Outbox {
+    topics: &'static [Topic],
     lanes: Vec<Lane>,
     pending: BinaryHeap<Reverse<Pending>>,
     /// Event times of unsent records without a fault, per topic and lane.
@@ -184,9 +200,9 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub fn new(lanes: Vec<Lane>) -> Outbox {
+    pub fn new(lanes: Vec<Lane>, topics: &'static [Topic]) -> Outbox {
         let unsent = vec![BTreeSet::new(); lanes.len() * TOPICS.len()];
-        Outbox { lanes, pending: BinaryHeap::new(), unsent, made: 0 }
+        Outbox { topics, lanes, pending: BinaryHeap::new(), unsent, made: 0 }
     }
 
     fn slot(&self, topic: Topic, lane: usize) -> usize {
@@ -229,7 +245,7 @@ impl Outbox {
     pub fn second(&mut self, second_us: i64) {
         let tick = Body::Item(Box::new(Item::Tick(EventTime(second_us))));
         self.pending.push(Reverse(Pending { at_us: second_us, rank: (0, 0), body: tick }));
-        for topic in TOPICS {
+        for topic in self.topics.iter().copied() {
             for lane in 0..self.lanes.len() {
                 if self.lanes[lane].heartbeats {
                     self.made += 1;
@@ -369,7 +385,7 @@ mod tests {
 
     #[test]
     fn heartbeats_wait_for_the_oldest_unsent_record() {
-        let mut outbox = Outbox::new(lanes());
+        let mut outbox = Outbox::new(lanes(), &TOPICS);
         let s = 1_000_000;
         outbox.row(
             Topic::Scans,

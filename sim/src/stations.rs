@@ -14,12 +14,15 @@ use std::collections::BTreeMap;
 use crate::floor::{Article, BRANDS, Station, check_digit};
 use crate::options::{DayOptions, QUIET_END};
 use crate::plan::{Fault, STATION_MASK, Span};
-use crate::record::{Json, Outbox, Sent, TOPICS, Topic};
+use crate::record::{Json, Outbox, Sent, Topic};
 use crate::rng::Rng;
 
 const SECOND: i64 = 1_000_000;
 const MODEL: &str = "brandnet-4";
 const MODEL_SHA256: &str = "5f1c7b0de2a94c8391d6a3b7f0e8452c6d9b17e4a05c38f2917d6e0b4ac3f581";
+
+/// Parcels that a station packs for one order.
+const PARCELS_PER_ORDER: u64 = 3;
 
 /// Kinds of parcel incidents in the order of their rates.
 const PARCEL_KINDS: [&str; 6] =
@@ -62,6 +65,9 @@ pub struct Desk {
     /// Sequence numbers of scans, frames, and the health of agent, camera, scanner.
     seqs: [u64; 5],
     parcel_count: u64,
+    /// Articles of the order that is being packed.
+    order: [usize; PARCELS_PER_ORDER as usize],
+    shop: bool,
     backlog: i64,
     /// Last frame, and last word of agent, camera, scanner.
     last_frame: i64,
@@ -108,6 +114,8 @@ impl Desk {
             boot: 0,
             seqs: [0; 5],
             parcel_count: 0,
+            order: [0; PARCELS_PER_ORDER as usize],
+            shop: options.shop,
             backlog: 0,
             last_frame: start,
             last_health: [start; 3],
@@ -255,10 +263,13 @@ impl Desk {
 
     fn parcel(&mut self, articles: &[Article], out: &mut Outbox) {
         let at = self.next_parcel;
-        let article = &articles[self.parcels.below(articles.len() as u64) as usize];
+        if self.parcel_count.is_multiple_of(PARCELS_PER_ORDER) {
+            self.open_order(at - 1_200_000, articles, out);
+        }
+        let article = &articles[self.order[(self.parcel_count % PARCELS_PER_ORDER) as usize]];
         let gap = self.parcels.range(7_000_000, 14_000_000);
         let serial = self.parcels.below(100_000_000);
-        let order = (self.parcel_count / 3, self.parcels.chance(9, 10));
+        let order = (self.parcel_count / PARCELS_PER_ORDER, self.parcels.chance(9, 10));
         self.parcel_count += 1;
         self.next_parcel = self.clear_of_edges(at + gap);
         self.next_frame = self.next_frame.max(at + 1_250_000);
@@ -289,6 +300,31 @@ impl Desk {
         }
         if let Some(kind) = incident {
             self.planted.push(ParcelIncident { kind, at: shown_at });
+        }
+    }
+
+    /// Draws what the next order holds and, where the shop is asked for, sends its lines in a burst.
+    fn open_order(&mut self, at: i64, articles: &[Article], out: &mut Outbox) {
+        self.order = std::array::from_fn(|_| self.parcels.below(articles.len() as u64) as usize);
+        let ship_by = at + self.parcels.range(20, 60) * 60 * SECOND;
+        if !self.shop {
+            return;
+        }
+        let order = format!("{}-O{:05}", self.station.id, self.parcel_count / PARCELS_PER_ORDER);
+        for (line, article) in (1..).zip(self.order.map(|a| &articles[a])) {
+            let mut json = Json::new();
+            json.show("event_id", format_args!("{}-OMS/1/{order}-{line}", self.site))
+                .text("warehouse", &self.site)
+                .show("device", format_args!("{}-OMS", self.site))
+                .text("order_id", &order)
+                .int("line", line)
+                .text("sku", &article.sku)
+                .text("brand", BRANDS[article.brand])
+                .int("qty", 1)
+                .time("ship_by", ship_by)
+                .time("created_at", at);
+            let sent = Sent { made_us: at, delay_us: 400_000, fault: false };
+            out.row(Topic::OrderLines, self.lane, sent, json.finish());
         }
     }
 
@@ -438,5 +474,3 @@ impl Desk {
         self.send(Topic::DeviceHealth, &travel, json, out);
     }
 }
-
-const _: () = assert!(TOPICS.len() == 6);

@@ -47,6 +47,8 @@ fn lateness(topic: &str) -> (i64, &'static str) {
         "device_health" => (5 * S, "sent_at"),
         "wms_levels" => (5 * S, "taken_at"),
         "plc_counters" => (5 * S, "counted_at"),
+        "order_lines" => (10 * S, "created_at"),
+        "inventory_events" => (60 * S, "occurred_at"),
         _ => (5 * S, "at_ts"),
     }
 }
