@@ -1,0 +1,234 @@
+//! Reads a folder forward, also while its writer runs, in this process or another.
+//!
+//! In:   an offset to start from.
+//! Out:  batches up to what the writer has synced.
+//!
+//! R1  Offsets ascend by one; what cannot be given is an error, never a gap.
+//! R2  Bytes above the visible end are never interpreted.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use weir_contract::{Code, Error, Result};
+
+use crate::batch::Batch;
+use crate::disk;
+use crate::frame::{self, HEAD_BYTES};
+use crate::recover::{self, FrameFile, damaged};
+
+/// Batches stay below this, so that 32-bit offsets into their columns suffice.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
+/// A position in a log.
+pub struct Reader {
+    folder: PathBuf,
+    file: FrameFile,
+    /// Where the frame of `position` begins, or will begin.
+    frame_at: u64,
+    /// First offset of that frame.
+    frame_base: i64,
+    /// Where the record of `position` begins in the frame's body.
+    record_at: usize,
+    position: i64,
+    end: i64,
+}
+
+impl Reader {
+    /// Opens a log that a writer has made, at `from`.
+    ///
+    /// # Errors
+    /// `W0404` where there is no log; `W0403` below its start; `W0406` above its end.
+    pub fn open(folder: &Path, from: i64) -> Result<Self> {
+        let bases = disk::segments(folder)?;
+        let Some(start) = bases.first() else {
+            return Err(Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)));
+        };
+        if from < *start {
+            return Err(trimmed(folder, from, *start));
+        }
+        let end = recover::visible_end(folder)?;
+        if from > end {
+            let what = format!("offset {from} is above the end, {end}");
+            return Err(Error::new(Code::Recreated, what).at(disk::place(folder)));
+        }
+        let base = bases[bases.partition_point(|b| *b <= from) - 1];
+        let file = match FrameFile::open(folder, base) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(trimmed(folder, from, base + 1)),
+            Err(e) => return Err(disk::failed(&disk::segment_path(folder, base))(e)),
+        };
+        let (folder, position) = (folder.to_path_buf(), from);
+        let mut reader = Self { folder, file, frame_at: 0, frame_base: base, record_at: 0, position, end };
+        reader.seek(base)?;
+        Ok(reader)
+    }
+
+    /// The lowest offset that is still there, now.
+    pub fn start(&self) -> Result<i64> {
+        start(&self.folder)
+    }
+
+    /// The offset after the last visible record, now.
+    pub fn end(&self) -> Result<i64> {
+        recover::visible_end(&self.folder)
+    }
+
+    /// Offset of the next record.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// The end as `next_batch` last saw it: no record below it was left out by it.
+    pub fn known_end(&self) -> i64 {
+        self.end
+    }
+
+    /// The next records: at most `rows` and about `bytes` of keys, values and headers, but at least
+    /// one. None where nothing more is visible now.
+    ///
+    /// # Errors
+    /// `W0403` where retention overtook the reader, `W0502` where bytes are bad.
+    pub fn next_batch(&mut self, rows: usize, bytes: usize) -> Result<Option<Batch>> {
+        if self.position >= self.end {
+            let end = recover::visible_end(&self.folder)?;
+            if end < self.position {
+                let what = format!("the log ends at {end}, below offset {}", self.position);
+                return Err(Error::new(Code::Recreated, what).at(disk::place(&self.folder)));
+            }
+            if end > self.end {
+                self.file.forget();
+                self.end = end;
+            }
+            if self.position == end {
+                return Ok(None);
+            }
+        }
+        let mut batch = Batch { first: self.position, ..Batch::default() };
+        let (mut taken, limit) = (0, bytes.min(BATCH_BYTES_MAX));
+        while self.position < self.end {
+            if !self.take_frame(&mut batch, &mut taken, rows, limit)? {
+                break;
+            }
+        }
+        Ok(Some(batch))
+    }
+
+    /// Takes records of the current frame; false once the batch is full.
+    fn take_frame(
+        &mut self,
+        batch: &mut Batch,
+        taken: &mut usize,
+        rows: usize,
+        limit: usize,
+    ) -> Result<bool> {
+        if self.file.frame(self.frame_at, self.frame_base)?.is_none() {
+            return self.next_file();
+        }
+        let Some((head, bytes)) = self.file.frame(self.frame_at, self.frame_base)? else {
+            return self.next_file();
+        };
+        let (body, next) = (&bytes[HEAD_BYTES..], head.next());
+        let frame_bytes = head.frame_bytes() as u64;
+        let mut sound = true;
+        while self.position < next {
+            let Some(record) = frame::parse_record(body, self.record_at) else {
+                sound = false;
+                break;
+            };
+            if !batch.is_empty() && (batch.len() >= rows || *taken + record.bytes() > limit) {
+                return Ok(false);
+            }
+            if record.push_to(batch).is_none() {
+                sound = false;
+                break;
+            }
+            *taken += record.bytes();
+            self.record_at = record.next;
+            self.position += 1;
+        }
+        if !sound {
+            return Err(damaged(&self.file.path, self.frame_at, self.position));
+        }
+        (self.frame_at, self.frame_base, self.record_at) = (self.frame_at + frame_bytes, next, 0);
+        Ok(true)
+    }
+
+    /// Goes on in the file that begins with the current position, if this one is at its end.
+    fn next_file(&mut self) -> Result<bool> {
+        if self.frame_at < self.file.len()? || self.frame_base != self.position {
+            return Err(damaged(&self.file.path, self.frame_at, self.position));
+        }
+        match FrameFile::open(&self.folder, self.position) {
+            Ok(file) if file.path != self.file.path => {
+                (self.file, self.frame_at) = (file, 0);
+                Ok(true)
+            }
+            Ok(_) => Err(damaged(&self.file.path, self.frame_at, self.position)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match start(&self.folder)? {
+                start if start > self.position => Err(trimmed(&self.folder, self.position, start)),
+                _ => Err(damaged(&self.file.path, self.frame_at, self.position)),
+            },
+            Err(e) => Err(disk::failed(&self.folder)(e)),
+        }
+    }
+
+    /// Finds the frame and record of `position` in the file that begins with `base`.
+    fn seek(&mut self, base: i64) -> Result<()> {
+        let known = read_index(&self.folder, base);
+        let entry = known.partition_point(|(offset, _)| *offset <= self.position).checked_sub(1);
+        (self.frame_base, self.frame_at) = entry.map_or((base, 0), |i| known[i]);
+        while self.frame_base < self.position {
+            let head = self.file.head(self.frame_at)?.filter(|h| h.base == self.frame_base);
+            let head = head.ok_or_else(|| damaged(&self.file.path, self.frame_at, self.frame_base))?;
+            if head.next() > self.position {
+                break;
+            }
+            (self.frame_base, self.frame_at) = (head.next(), self.frame_at + head.frame_bytes() as u64);
+        }
+        if self.frame_base == self.position {
+            return Ok(());
+        }
+        let (at, base) = (self.frame_at, self.frame_base);
+        let bad = damaged(&self.file.path, at, base);
+        let Some((_, bytes)) = self.file.frame(at, base)? else { return Err(bad) };
+        let mut record_at = 0;
+        for _ in base..self.position {
+            let Some(record) = frame::parse_record(&bytes[HEAD_BYTES..], record_at) else { return Err(bad) };
+            record_at = record.next;
+        }
+        self.record_at = record_at;
+        Ok(())
+    }
+
+    /// Identity of the folder's log.
+    pub fn identity(folder: &Path) -> Result<String> {
+        disk::read_identity(folder)?
+            .ok_or_else(|| Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)))
+    }
+
+    /// Start and visible end of a folder's log, without reading it.
+    pub fn bounds(folder: &Path) -> Result<(i64, i64)> {
+        Ok((start(folder)?, recover::visible_end(folder)?))
+    }
+}
+
+fn start(folder: &Path) -> Result<i64> {
+    let bases = disk::segments(folder)?;
+    bases.first().copied().ok_or_else(|| Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)))
+}
+
+fn trimmed(folder: &Path, from: i64, start: i64) -> Error {
+    Error::new(Code::Retention, format!("offset {from} was deleted; the log starts at {start}"))
+        .at(disk::place(folder))
+}
+
+/// The sparse index of a sealed file; empty where it is missing or torn.
+fn read_index(folder: &Path, base: i64) -> Vec<(i64, u64)> {
+    let Ok(bytes) = std::fs::read(disk::index_path(folder, base)) else { return Vec::new() };
+    let Some((entries, crc)) = bytes.split_last_chunk::<4>() else { return Vec::new() };
+    if crc32c::crc32c(entries).to_le_bytes() != *crc || entries.len() % 16 != 0 {
+        return Vec::new();
+    }
+    let number = |b: &[u8]| b.try_into().map(u64::from_le_bytes).unwrap_or(0);
+    entries.chunks_exact(16).map(|e| (number(&e[..8]).cast_signed(), number(&e[8..]))).collect()
+}
