@@ -1,0 +1,147 @@
+//! From plan nodes to operators with physical expressions.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_plan::udaf::AggregateFunctionExpr;
+use datafusion::physical_planner::create_aggregate_expr_and_maybe_filter;
+use weir_contract::{Code, Error, Result};
+
+use crate::base::StreamSchema;
+use crate::operators::aggregate::{Aggregate, AggregateSpec, Phase, TimeKey, WindowSpec, partial_schema};
+use crate::operators::asof_join::{AsofJoin, AsofJoinSpec};
+use crate::operators::interval_join::{IntervalJoin, IntervalJoinSpec};
+use crate::operators::over::{Over, OverFunction, OverSpec};
+use crate::operators::project::{Filter, Project, Union};
+use crate::operators::reference_join::{ReferenceJoin, ReferenceJoinSpec};
+use crate::operators::{JoinKind, Operator};
+use crate::sql::plan::expr::plan_error;
+use crate::sql::plan::ir::{Node, Op, OverExpr, Plan};
+
+/// A physical expression over a stream's columns.
+pub fn physical(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    let df = DFSchema::try_from(Arc::clone(schema)).map_err(plan_error)?;
+    create_physical_expr(expr, &df, &ExecutionProps::new()).map_err(plan_error)
+}
+
+fn physical_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>, schema: &SchemaRef) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    exprs.into_iter().map(|e| physical(e, schema)).collect()
+}
+
+/// An aggregate and its FILTER, over a stream's columns.
+pub fn aggregate_expr(expr: &Expr, schema: &SchemaRef) -> Result<(Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>)> {
+    let df = DFSchema::try_from(Arc::clone(schema)).map_err(plan_error)?;
+    let made = create_aggregate_expr_and_maybe_filter(expr, &df, schema.as_ref(), &ExecutionProps::new()).map_err(plan_error)?;
+    Ok((made.0, made.1))
+}
+
+fn kind(outer: bool) -> JoinKind {
+    if outer { JoinKind::Left } else { JoinKind::Inner }
+}
+
+/// The spec of an aggregate node; the phase decides what it reads and gives.
+pub fn aggregate_spec(plan: &Plan, node: &Node, phase: Phase) -> Result<AggregateSpec> {
+    let Op::Aggregate { window, group, time_keys, aggregates } = &node.op else {
+        return Err(Error::new(Code::Internal, "not an aggregate"));
+    };
+    let input = plan.nodes[node.inputs[0]].stream.clone();
+    let made = aggregates.iter().map(|e| aggregate_expr(e, &input.schema)).collect::<Result<Vec<_>>>()?;
+    let (aggregates, filters) = made.into_iter().unzip();
+    Ok(AggregateSpec {
+        phase,
+        window: window.map(|w| WindowSpec { slide: w.slide, size: w.size, position: w.position }),
+        group: physical_all(group, &input.schema)?,
+        time_keys: time_keys.iter().map(|(group, time)| TimeKey { group: *group, time: *time }).collect(),
+        aggregates,
+        filters,
+        input,
+        output: node.stream.clone(),
+    })
+}
+
+/// The stream between the two phases of an aggregate.
+pub fn between(plan: &Plan, node: &Node) -> Result<StreamSchema> {
+    partial_schema(&aggregate_spec(plan, node, Phase::Partial)?)
+}
+
+/// The operator of a node; `phase` matters for aggregates only.
+pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operator>> {
+    let input = |port: usize| &plan.nodes[node.inputs[port]].stream;
+    Ok(match &node.op {
+        Op::Source(_) => return Err(Error::new(Code::Internal, "a source has no operator")),
+        Op::Project { columns, times } => {
+            let exprs = physical_all(columns.iter().map(|(e, _)| e), &input(0).schema)?;
+            Box::new(Project::new(exprs, Arc::clone(&node.stream.schema), times.clone()))
+        }
+        Op::Filter(predicate) => Box::new(Filter::new(physical(predicate, &input(0).schema)?)),
+        Op::Union => Box::new(Union::new(Arc::clone(&node.stream.schema))),
+        Op::Aggregate { .. } => Box::new(Aggregate::new(aggregate_spec(plan, node, phase)?)?),
+        Op::Over { partition_by, order_time, functions } => {
+            let schema = &input(0).schema;
+            let functions = functions
+                .iter()
+                .map(|f| match f {
+                    OverExpr::Aggregate { function, preceding } => {
+                        let (function, filter) = aggregate_expr(function, schema)?;
+                        Ok(OverFunction::Aggregate { function, filter, preceding: *preceding })
+                    }
+                    OverExpr::Lag { value, n, default, preceding } => Ok(OverFunction::Lag {
+                        value: physical(value, schema)?,
+                        n: *n,
+                        default: default.as_ref().map(|d| physical(d, schema)).transpose()?,
+                        preceding: *preceding,
+                    }),
+                })
+                .collect::<Result<Vec<_>>>()?;
+            Box::new(Over::new(OverSpec {
+                input: input(0).clone(),
+                output: node.stream.clone(),
+                partition_by: physical_all(partition_by, schema)?,
+                order_time: *order_time,
+                functions,
+            })?)
+        }
+        Op::IntervalJoin { outer, on, times, before, after, residual } => Box::new(IntervalJoin::new(IntervalJoinSpec {
+            left: input(0).clone(),
+            right: input(1).clone(),
+            output: node.stream.clone(),
+            kind: kind(*outer),
+            left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
+            right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
+            left_time: times.0,
+            right_time: times.1,
+            before: *before,
+            after: *after,
+            residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,
+        })?),
+        Op::AsofJoin { outer, on, times, max_age, strict } => Box::new(AsofJoin::new(AsofJoinSpec {
+            left: input(0).clone(),
+            right: input(1).clone(),
+            output: node.stream.clone(),
+            kind: kind(*outer),
+            left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
+            right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
+            left_time: times.0,
+            right_time: times.1,
+            max_age: *max_age,
+            strict: *strict,
+        })?),
+        Op::ReferenceJoin { outer, on, relation, residual } => {
+            let relation = &plan.relations[*relation];
+            Box::new(ReferenceJoin::new(ReferenceJoinSpec {
+                left: input(0).clone(),
+                output: node.stream.clone(),
+                kind: kind(*outer),
+                left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
+                right_keys: physical_all(on.iter().map(|(_, r)| r), &relation.schema)?,
+                right_schema: Arc::clone(&relation.schema),
+                right_order: relation.order.clone(),
+                residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,
+            })?)
+        }
+    })
+}
