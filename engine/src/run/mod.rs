@@ -1,1 +1,20 @@
-//! run
+//! The run: events in, effects out; start, cut, restore, end. Only this module sees all others.
+//!
+//! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
+//! operators, `instance` steps one of them, `lanes` and `exchange` bring rows, `output` takes them,
+//! `controls` and `references` bring what people and clocks decided, `checkpoint` keeps the cut.
+
+pub mod checkpoint;
+pub mod compile;
+pub mod controls;
+pub mod exchange;
+pub mod graph;
+pub mod instance;
+pub mod lanes;
+pub mod options;
+pub mod output;
+pub mod program;
+pub mod references;
+
+pub use options::{Options, Ports, ReferenceChange, ReferenceTail, Report, Stop};
+pub use program::run;

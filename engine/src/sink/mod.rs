@@ -41,4 +41,9 @@ pub trait Sink: Send {
 pub trait SinkFactory: Send + Sync {
     /// `writer` is stable over restarts, `{env}.{program}.{sink}.{p}`.
     fn open(&self, writer: &str) -> Result<Box<dyn Sink>>;
+
+    /// Whether it throws everything away: rows are then counted, never encoded.
+    fn discards(&self) -> bool {
+        false
+    }
 }

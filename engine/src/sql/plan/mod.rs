@@ -25,7 +25,7 @@ use weir_contract::{Code, Error, Place as Where, Result};
 
 use self::build::{Builder, Rel};
 use self::ir::{Node, Op, Output, Place, Plan};
-pub use self::session::Session;
+pub use self::session::{Session, context};
 pub use self::stream::stream_schema;
 use crate::sql::catalog::{InsertSpec, RuleSpec, Script, TableKind, TableSpec, ViewSpec};
 

@@ -1,0 +1,490 @@
+//! One task or shard: its lanes and operators, stepped by one thread at a time.
+//!
+//! In:   fetched records (tasks), rows and frontiers from other instances (shards), control records.
+//! Out:  rows and frontiers to other instances, events and records to sinks.
+//!
+//! I1  Steps run in topological order, so one pass settles everything inside the instance.
+//! I2  A frontier is sent after the rows that it makes final.
+//! I3  Of the lanes of a task the one that holds the others back may always fetch; the others only
+//!     while the instance is under its budget. The task that holds all others back may always fetch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use datafusion::arrow::record_batch::RecordBatch;
+use weir_contract::{Code, Error, Result};
+
+use super::controls::Controls;
+use super::exchange::{Inbox, Message, split};
+use super::graph::{Consumer, Graph, Port, Site, StepId};
+use super::lanes::TaskLane;
+use super::options::{Options, Ports};
+use super::output::Outputs;
+use crate::base::{FOREVER, NOTHING};
+use crate::control::Control;
+use crate::operators::{Operator, Out};
+use crate::sink::OutRecord;
+use crate::state::{Loader, Saver};
+
+/// What all instances of a program share.
+pub struct World {
+    pub graph: Graph,
+    pub inboxes: Vec<Inbox>,
+    pub controls: Controls,
+    pub ports: Ports,
+    pub options: Options,
+    /// Lowest watermark of each task's lanes, for admission.
+    pub task_frontiers: Vec<AtomicI64>,
+    /// Bytes held by each instance after its last step.
+    pub bytes: Vec<AtomicUsize>,
+}
+
+impl World {
+    fn sharded_bytes(&self) -> usize {
+        let tasks = self.graph.tasks;
+        let held: usize = self.bytes[tasks..].iter().map(|b| b.load(Ordering::Relaxed)).sum();
+        held + self.inboxes.iter().map(Inbox::bytes).sum::<usize>()
+    }
+}
+
+struct Running {
+    operator: Option<Box<dyn Operator>>,
+    pending: Vec<(usize, RecordBatch)>,
+    /// Frontiers of each port.
+    frontiers: Vec<Vec<i64>>,
+    moved: bool,
+    given: Vec<i64>,
+}
+
+pub struct Instance {
+    pub index: usize,
+    site: Site,
+    world: Arc<World>,
+    steps: BTreeMap<StepId, Running>,
+    pub lanes: Vec<TaskLane>,
+    pub outputs: Outputs,
+    /// Frontiers of each edge by sending instance.
+    senders: BTreeMap<usize, Vec<Vec<i64>>>,
+    marks: usize,
+    versions: usize,
+    /// When changes took effect here, from this instance's own control records.
+    effective: BTreeMap<i64, i64>,
+    unmatched: BTreeMap<usize, u64>,
+    /// Rows given by each step, for `explain` and metrics.
+    pub rows_out: BTreeMap<StepId, u64>,
+}
+
+impl Instance {
+    pub fn new(world: Arc<World>, index: usize, lanes: Vec<TaskLane>) -> Result<Self> {
+        let site = world.graph.site(index);
+        let mut steps = BTreeMap::new();
+        let mut here = Vec::new();
+        let mut senders = BTreeMap::new();
+        for (id, step) in world.graph.steps.iter().enumerate().filter(|(_, s)| s.site == site) {
+            here.extend(step.consumers.iter().filter_map(|c| if let Consumer::Output(o) = c { Some(*o) } else { None }));
+            for port in &step.ports {
+                if let Port::Edge(edge) = port {
+                    let count = match world.graph.edges[*edge].from {
+                        Site::Task => world.graph.tasks,
+                        Site::Shard => world.graph.shards,
+                    };
+                    senders.insert(*edge, vec![vec![NOTHING; world.graph.edges[*edge].times]; count]);
+                }
+            }
+            steps.insert(
+                id,
+                Running {
+                    operator: world.graph.build(step)?,
+                    pending: Vec::new(),
+                    frontiers: step.port_times.iter().map(|n| vec![NOTHING; *n]).collect(),
+                    moved: false,
+                    given: vec![NOTHING; step.stream.times.len()],
+                },
+            );
+        }
+        let plan = Arc::clone(&world.graph.plan);
+        let options = &world.options;
+        let outputs = Outputs::new(&plan, &here, index, &options.env, &options.program, &world.ports)?;
+        let mut instance = Self {
+            index,
+            site,
+            world,
+            steps,
+            lanes,
+            outputs,
+            senders,
+            marks: 0,
+            versions: 0,
+            effective: BTreeMap::new(),
+            unmatched: BTreeMap::new(),
+            rows_out: BTreeMap::new(),
+        };
+        let (own, effective) = instance.world.controls.own(index)?;
+        instance.effective = effective;
+        for mark in &own {
+            instance.lanes.iter_mut().for_each(|lane| lane.mark(mark));
+        }
+        instance.absent_sources()?;
+        Ok(instance)
+    }
+
+    /// A table without this partition has nothing to wait for here.
+    fn absent_sources(&mut self) -> Result<()> {
+        let world = Arc::clone(&self.world);
+        for (id, step) in world.graph.steps.iter().enumerate() {
+            if step.source.is_some() && self.site == Site::Task && !self.lanes.iter().any(|l| l.step == id) {
+                self.give_frontier(id, vec![FOREVER; step.stream.times.len()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches, works everything off, hands results on. True where anything happened.
+    pub fn step(&mut self, fetch: bool) -> Result<bool> {
+        let mut busy = self.receive()?;
+        if fetch && self.site == Site::Task {
+            busy |= self.fetch()?;
+        }
+        busy |= self.control()?;
+        busy |= self.frontiers_of_lanes()?;
+        busy |= self.settle()?;
+        if busy {
+            self.outputs.commit()?;
+            self.account();
+        }
+        Ok(busy)
+    }
+
+    fn account(&self) {
+        let operators: usize = self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.bytes()).sum();
+        let held = operators + self.outputs.bytes() + self.lanes.iter().map(|l| l.lane().bytes()).sum::<usize>();
+        self.world.bytes[self.index].store(held, Ordering::Relaxed);
+    }
+
+    fn receive(&mut self) -> Result<bool> {
+        let messages = self.world.inboxes[self.index].take()?;
+        let busy = !messages.is_empty();
+        for (edge, from, message) in messages {
+            let target = &self.world.graph.edges[edge];
+            let (to, port) = (target.to, target.port);
+            match message {
+                Message::Rows(batch) => self.running(to)?.pending.push((port, batch)),
+                Message::Frontier(frontiers) => {
+                    let senders = self.senders.get_mut(&edge).ok_or_else(|| bug("an edge without senders"))?;
+                    senders[from] = frontiers;
+                    let least = (0..target.times)
+                        .map(|t| senders.iter().map(|s| s[t]).min().unwrap_or(NOTHING))
+                        .collect();
+                    self.set_frontier(to, port, least)?;
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    fn running(&mut self, step: StepId) -> Result<&mut Running> {
+        self.steps.get_mut(&step).ok_or_else(|| bug("a step that is not here"))
+    }
+
+    fn set_frontier(&mut self, step: StepId, port: usize, frontiers: Vec<i64>) -> Result<()> {
+        let running = self.running(step)?;
+        if running.frontiers[port] != frontiers {
+            debug_assert!(running.frontiers[port].iter().zip(&frontiers).all(|(a, b)| a <= b), "a frontier moved back");
+            running.frontiers[port] = frontiers;
+            running.moved = true;
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Result<bool> {
+        let world = Arc::clone(&self.world);
+        let budget = world.options.memory_bytes / (2 * world.graph.instances());
+        let over = world.bytes[self.index].load(Ordering::Relaxed) > budget;
+        let own = self.lanes.iter().filter(|l| !l.ended).map(|l| l.watermark()).min().unwrap_or(FOREVER);
+        world.task_frontiers[self.index].store(own, Ordering::Relaxed);
+        let lowest = world.task_frontiers.iter().map(|f| f.load(Ordering::Relaxed)).min().unwrap_or(NOTHING);
+        if own > lowest && world.sharded_bytes() > world.options.memory_bytes / 2 {
+            return Ok(false);
+        }
+        let now = world.ports.clock.monotonic();
+        let mut fetched = Vec::new();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            if !over || lane.watermark() == own {
+                if let Some(got) = lane.fetch(world.options.batch_rows)? {
+                    fetched.push((at, got));
+                }
+            }
+        }
+        if world.options.external_control && fetched.iter().any(|(_, f)| f.batch.is_some()) {
+            world.controls.refresh()?;
+        }
+        self.control()?;
+        let mut busy = false;
+        for (at, got) in fetched {
+            let lane = &mut self.lanes[at];
+            let (step, name) = (lane.step, lane.table.name.clone());
+            busy |= got.batch.is_some() || (got.ended && !lane.ended);
+            let Some(taken) = lane.take(got, now)? else { continue };
+            if let Some(rows) = taken.rows {
+                self.give(step, vec![rows])?;
+            }
+            self.side(&name, "late", taken.late.iter().map(|r| r.to_record()).collect())?;
+            self.side(&name, "rejected", taken.rejected.iter().map(|r| r.to_record()).collect())?;
+        }
+        if !world.options.external_control && world.ports.until.is_none() {
+            for at in 0..self.lanes.len() {
+                if let Some(mark) = self.lanes[at].due_mark(now) {
+                    let record = Control::Idle {
+                        table: mark.table.clone(),
+                        partition: mark.partition,
+                        offset: mark.offset,
+                        watermark: mark.watermark,
+                    };
+                    world.controls.append_own(self.index, &record)?;
+                    self.lanes[at].mark(&mark);
+                    self.lanes[at].publish();
+                    busy = true;
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    fn side(&mut self, table: &str, kind: &str, records: Vec<OutRecord>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let options = &self.world.options;
+        let topic = format!("{}.{table}.{kind}", options.env);
+        let writer = format!("{}.{}.{topic}.{}", options.env, options.program, self.index);
+        self.outputs.side(&topic, records, &self.world.ports, &writer)
+    }
+
+    /// Applies control records that were read: marks to lanes, versions to reference joins.
+    fn control(&mut self) -> Result<bool> {
+        let world = Arc::clone(&self.world);
+        let mut busy = false;
+        for mark in world.controls.marks_since(&mut self.marks)? {
+            for lane in &mut self.lanes {
+                lane.mark(&mark);
+                lane.publish();
+            }
+            busy = true;
+        }
+        for version in world.controls.versions_since(self.versions)? {
+            self.versions += 1;
+            busy = true;
+            let passed = self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.passed()).max().unwrap_or(NOTHING);
+            let first = self.versions == 1;
+            let effective = match (version.effective_at, self.effective.get(&version.change)) {
+                (Some(at), _) => at,
+                (None, Some(at)) => *at,
+                (None, None) if first => i64::MIN,
+                (None, None) => {
+                    let at = version.asked_at.unwrap_or(passed).max(passed);
+                    let record = Control::Effective { change: version.change, task: self.index as u32, effective_at: at };
+                    world.controls.append_own(self.index, &record)?;
+                    self.effective.insert(version.change, at);
+                    at
+                }
+            };
+            for (relation, rows) in &version.relations {
+                for (id, step) in world.graph.steps.iter().enumerate() {
+                    if step.relation == Some(*relation)
+                        && let Some(operator) = self.steps.get_mut(&id).and_then(|s| s.operator.as_mut())
+                    {
+                        operator.version(effective, rows)?;
+                    }
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    fn frontiers_of_lanes(&mut self) -> Result<bool> {
+        // Until the first versions are there, no as-of join can answer.
+        let world = Arc::clone(&self.world);
+        if world.graph.plan.relations.iter().any(|_| !world.controls.has_versions()) {
+            return Ok(false);
+        }
+        let mut busy = false;
+        for at in 0..self.lanes.len() {
+            let (step, watermark) = (self.lanes[at].step, self.lanes[at].watermark());
+            let times = world.graph.steps[step].stream.times.len();
+            if self.running(step)?.given.first() != Some(&watermark) {
+                self.give_frontier(step, vec![watermark; times])?;
+                busy = true;
+            }
+        }
+        Ok(busy)
+    }
+
+    /// Runs every operator that has rows or whose frontier moved, in topological order.
+    fn settle(&mut self) -> Result<bool> {
+        let ids: Vec<StepId> = self.steps.keys().copied().collect();
+        let mut busy = false;
+        for id in ids {
+            let running = self.running(id)?;
+            let Some(mut operator) = running.operator.take() else { continue };
+            let pending = std::mem::take(&mut running.pending);
+            let moved = std::mem::take(&mut running.moved);
+            let frontiers = if moved { running.frontiers.clone() } else { Vec::new() };
+            let mut out = Out::default();
+            let mut worked = || -> Result<Option<Vec<i64>>> {
+                for (port, batch) in pending {
+                    busy = true;
+                    operator.push(port, batch, &mut out)?;
+                }
+                if !moved {
+                    return Ok(None);
+                }
+                busy = true;
+                let slices: Vec<&[i64]> = frontiers.iter().map(Vec::as_slice).collect();
+                operator.advance(&slices, &mut out).map(Some)
+            };
+            let given = worked();
+            self.running(id)?.operator = Some(operator);
+            let given = given?;
+            if out.unmatched > 0
+                && let Some(relation) = self.world.graph.steps[id].relation
+            {
+                *self.unmatched.entry(relation).or_default() += out.unmatched;
+            }
+            self.give(id, out.batches)?;
+            if let Some(given) = given {
+                self.give_frontier(id, given)?;
+            }
+        }
+        Ok(busy)
+    }
+
+    fn give(&mut self, from: StepId, batches: Vec<RecordBatch>) -> Result<()> {
+        let world = Arc::clone(&self.world);
+        for batch in batches {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            *self.rows_out.entry(from).or_default() += batch.num_rows() as u64;
+            for consumer in &world.graph.steps[from].consumers {
+                match consumer {
+                    Consumer::Port { step, port } => self.running(*step)?.pending.push((*port, batch.clone())),
+                    Consumer::Edge(edge) => {
+                        let parts = split(&world.graph.edges[*edge], &batch, world.graph.shards)?;
+                        for (shard, part) in parts.into_iter().enumerate() {
+                            if let Some(part) = part {
+                                let inbox = &world.inboxes[world.graph.tasks + shard];
+                                inbox.send(*edge, self.sender(), Message::Rows(part))?;
+                            }
+                        }
+                    }
+                    Consumer::Output(output) => self.outputs.push(*output, batch.clone())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// This instance's number among the senders of an edge.
+    fn sender(&self) -> usize {
+        match self.site {
+            Site::Task => self.index,
+            Site::Shard => self.index - self.world.graph.tasks,
+        }
+    }
+
+    fn give_frontier(&mut self, from: StepId, frontiers: Vec<i64>) -> Result<()> {
+        let world = Arc::clone(&self.world);
+        let running = self.running(from)?;
+        if running.given == frontiers {
+            return Ok(());
+        }
+        assert!(running.given.iter().zip(&frontiers).all(|(old, new)| old <= new), "a frontier moved back");
+        running.given.clone_from(&frontiers);
+        for consumer in &world.graph.steps[from].consumers {
+            match consumer {
+                Consumer::Port { step, port } => self.set_frontier(*step, *port, frontiers.clone())?,
+                Consumer::Edge(edge) => {
+                    for shard in 0..world.graph.shards {
+                        let inbox = &world.inboxes[world.graph.tasks + shard];
+                        inbox.send(*edge, self.sender(), Message::Frontier(frontiers.clone()))?;
+                    }
+                }
+                Consumer::Output(output) => {
+                    let observer = world.ports.observer.as_deref();
+                    self.outputs.advance(*output, &frontiers, observer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing waits inside this instance or in its inbox.
+    pub fn quiet(&self) -> Result<bool> {
+        let calm = self.steps.values().all(|s| s.pending.is_empty() && (!s.moved || s.operator.is_none()));
+        Ok(calm && self.world.inboxes[self.index].is_empty()?)
+    }
+
+    pub fn unmatched(&self) -> &BTreeMap<usize, u64> {
+        &self.unmatched
+    }
+
+    pub fn finish(&mut self, highest: i64) -> Result<()> {
+        let world = Arc::clone(&self.world);
+        self.outputs.finish(highest, world.ports.observer.as_deref())?;
+        self.outputs.commit()
+    }
+
+    pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
+        into.u64(self.versions as u64);
+        into.u64(self.lanes.len() as u64);
+        for lane in &mut self.lanes {
+            lane.snapshot(into)?;
+        }
+        for running in self.steps.values_mut() {
+            debug_assert!(running.pending.is_empty(), "a cut with rows under way");
+            running.frontiers.iter().chain([&running.given]).flatten().for_each(|f| into.i64(*f));
+            if let Some(operator) = &mut running.operator {
+                operator.snapshot(into)?;
+            }
+        }
+        self.senders.values().flatten().flatten().for_each(|f| into.i64(*f));
+        into.u64(self.unmatched.len() as u64);
+        for (relation, count) in &self.unmatched {
+            into.u64(*relation as u64);
+            into.u64(*count);
+        }
+        self.outputs.snapshot(into)
+    }
+
+    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+        self.versions = from.u64()? as usize;
+        if from.u64()? != self.lanes.len() as u64 {
+            return Err(Error::new(Code::NoCheckpoint, "the checkpoint has other partitions than the sources"));
+        }
+        for lane in &mut self.lanes {
+            lane.restore(from)?;
+        }
+        for running in self.steps.values_mut() {
+            for slot in running.frontiers.iter_mut().chain([&mut running.given]).flatten() {
+                *slot = from.i64()?;
+            }
+            running.moved = false;
+            if let Some(operator) = &mut running.operator {
+                operator.restore(from)?;
+            }
+        }
+        for slot in self.senders.values_mut().flatten().flatten() {
+            *slot = from.i64()?;
+        }
+        for _ in 0..from.u64()? {
+            let relation = from.u64()? as usize;
+            self.unmatched.insert(relation, from.u64()?);
+        }
+        self.outputs.restore(from)
+    }
+}
+
+fn bug(what: &str) -> Error {
+    Error::new(Code::Internal, what)
+}

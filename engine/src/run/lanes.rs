@@ -1,0 +1,234 @@
+//! The lanes of one task: fetch, fates, silence.
+//!
+//! In:   readers of this task's partition of each source.
+//! Out:  processed rows and watermarks; late and rejected records.
+//! Owns: positions and the silence clock of each lane. Not the fates: `watermark::lane`.
+//!
+//! L1  A fetched batch gets its fates only after the control log was read to an end asked for after
+//!     the fetch (where somebody else writes the marks), or holds only marks of this instance.
+//! L2  Silence counts only while the position is confirmed at the high watermark.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use weir_contract::{Code, Error, Place, Result};
+
+use super::controls::Mark;
+use super::graph::StepId;
+use super::options::Ports;
+use crate::base::NOTHING;
+use crate::source::{FetchLimit, Fetched, PartitionReader, Payload, RawBatch};
+use crate::sql::catalog::{AppendTime, TableSpec};
+use crate::state::{Loader, Saver};
+use crate::watermark::{Lane, LaneSpec, Taken};
+
+/// Bytes of one fetch at most, one record excepted.
+const FETCH_BYTES: usize = 4 << 20;
+
+/// One source partition in its task.
+pub struct TaskLane {
+    pub table: Arc<TableSpec>,
+    pub source: usize,
+    pub partition: u32,
+    pub step: StepId,
+    lane: Lane,
+    reader: Option<Box<dyn PartitionReader>>,
+    bounded: bool,
+    until: Option<i64>,
+    pub caught_up: bool,
+    pub ended: bool,
+    silent_since: Option<Duration>,
+    marked: Duration,
+    /// Watermarks of all partitions of all sources, for a partition that never had a record.
+    watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
+}
+
+impl TaskLane {
+    pub fn new(
+        table: Arc<TableSpec>,
+        source: usize,
+        partition: u32,
+        step: StepId,
+        append: AppendTime,
+        watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
+    ) -> Result<Self> {
+        let spec = LaneSpec { table: Arc::clone(&table), input: source as i32, partition, append };
+        Ok(Self {
+            table,
+            source,
+            partition,
+            step,
+            lane: Lane::new(spec)?,
+            reader: None,
+            bounded: false,
+            until: None,
+            caught_up: false,
+            ended: false,
+            silent_since: None,
+            marked: Duration::ZERO,
+            watermarks,
+        })
+    }
+
+    /// Opens the partition at the lane's position, or at its start the first time.
+    pub fn open(&mut self, ports: &Ports, start: i64, bounded: bool, restored: bool) -> Result<()> {
+        let source = ports
+            .sources
+            .get(&self.table.name)
+            .ok_or_else(|| Error::new(Code::Internal, format!("no source for `{}`", self.table.name)))?;
+        let from = if restored { self.lane.position() } else { start };
+        if !restored {
+            self.lane.reach(from);
+        }
+        self.bounded = bounded;
+        self.until = ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
+        if !self.ended {
+            let reader = source.open(self.partition, from).map_err(|e| e.or_at(self.place()))?;
+            self.reader = Some(reader);
+        }
+        self.check_end();
+        Ok(())
+    }
+
+    pub fn place(&self) -> Place {
+        Place::Position { topic: self.table.name.clone(), partition: self.partition, offset: self.lane.position() }
+    }
+
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    pub fn watermark(&self) -> i64 {
+        self.lane.watermark()
+    }
+
+    /// Takes a mark that is for this lane.
+    pub fn mark(&mut self, mark: &Mark) {
+        if mark.table == self.table.name && mark.partition == self.partition {
+            self.lane.mark(mark.offset, mark.watermark);
+            self.lane.reach(self.lane.position());
+        }
+    }
+
+    /// Fetches without waiting.
+    pub fn fetch(&mut self, rows: usize) -> Result<Option<Fetched>> {
+        let at = self.place();
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let mut fetched = reader.fetch(FetchLimit { rows, bytes: FETCH_BYTES }, Duration::ZERO).map_err(|e| e.or_at(at))?;
+        if let Some(until) = self.until
+            && fetched.next > until
+        {
+            fetched.batch = fetched.batch.and_then(|b| cut(b, until));
+            fetched.next = until;
+        }
+        Ok(Some(fetched))
+    }
+
+    /// Gives a fetched batch its fates.
+    pub fn take(&mut self, fetched: Fetched, now: Duration) -> Result<Option<Taken>> {
+        self.caught_up = fetched.caught_up;
+        let silent = fetched.batch.is_none() && fetched.caught_up;
+        if !silent {
+            self.silent_since = None;
+        } else if self.silent_since.is_none() {
+            self.silent_since = Some(now);
+            self.marked = now;
+        }
+        let taken = match fetched.batch {
+            Some(batch) => Some(self.lane.take(batch, fetched.next).map_err(|e| e.or_at(self.place()))?),
+            None => {
+                self.lane.reach(fetched.next);
+                None
+            }
+        };
+        if fetched.ended && self.bounded {
+            self.lane.end();
+            self.ended = true;
+            self.reader = None;
+        }
+        self.check_end();
+        self.publish();
+        Ok(taken)
+    }
+
+    /// A replay that reached its end raises nothing: the lane only stops.
+    fn check_end(&mut self) {
+        if self.until.is_some_and(|until| self.lane.position() >= until) {
+            self.reader = None;
+            self.caught_up = true;
+        }
+    }
+
+    pub fn publish(&self) {
+        if let Some(slot) = self.watermarks.get(&(self.source, self.partition)) {
+            slot.store(self.lane.watermark(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing more is to be had now.
+    pub fn at_rest(&self) -> bool {
+        self.ended || self.caught_up
+    }
+
+    /// The mark that is due after confirmed silence, to be made durable before `mark` applies it.
+    pub fn due_mark(&mut self, now: Duration) -> Option<Mark> {
+        let idle_after = Duration::from_micros(u64::try_from(self.table.idle_after?).ok()?);
+        let since = self.silent_since?;
+        let confirmed = now.checked_sub(self.marked)?;
+        if confirmed < idle_after || self.reader.is_none() {
+            return None;
+        }
+        let _ = since;
+        self.marked = now;
+        let own = self.lane.watermark();
+        let watermark = if own == NOTHING {
+            let others = |same: bool| {
+                self.watermarks
+                    .iter()
+                    .filter(|((source, partition), _)| {
+                        (*source == self.source) == same && (*source, *partition) != (self.source, self.partition)
+                    })
+                    .map(|(_, w)| w.load(Ordering::Relaxed))
+                    .filter(|w| *w != NOTHING)
+                    .min()
+            };
+            others(true).or_else(|| others(false))?
+        } else {
+            own.saturating_add(i64::try_from(confirmed.as_micros()).ok()?)
+        };
+        Some(Mark { table: self.table.name.clone(), partition: self.partition, offset: self.lane.position(), watermark })
+    }
+
+    pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
+        into.u64(u64::from(self.ended));
+        self.lane.snapshot(into)
+    }
+
+    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+        self.ended = from.u64()? == 1;
+        self.lane.restore(from)?;
+        self.publish();
+        Ok(())
+    }
+}
+
+/// The records of a batch below an offset.
+fn cut(batch: RawBatch, until: i64) -> Option<RawBatch> {
+    let keep = batch.offsets.partition_point(|o| *o < until);
+    if keep == 0 {
+        return None;
+    }
+    let payload = match batch.payload {
+        Payload::Bytes(values) => Payload::Bytes(values.slice(0, keep)),
+        Payload::Rows(rows) => Payload::Rows(rows.slice(0, keep)),
+    };
+    Some(RawBatch {
+        offsets: batch.offsets[..keep].to_vec(),
+        append_us: batch.append_us[..keep].to_vec(),
+        payload,
+        keys: batch.keys.map(|k| k.slice(0, keep)),
+        headers: batch.headers.into_iter().filter(|h| (h.row as usize) < keep).collect(),
+    })
+}

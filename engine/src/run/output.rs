@@ -1,0 +1,346 @@
+//! The end of the plan: rows become events or records and go to their sinks.
+//!
+//! Owns: one writer of each output, and which re-made records are there already (semantics 10).
+//!
+//! O1  A record whose id was read back after the restart is dropped, and counted.
+//! O2  Nothing is committed after a fault.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
+use serde_json::{Map, Value};
+use weir_contract::event::{Event, Id, version_of};
+use weir_contract::{EventTime, Result, wire};
+
+use super::options::Ports;
+use crate::base::{FOREVER, NOTHING, StreamSchema};
+use crate::episodes::{Decide, DecideSpec, InputRange};
+use crate::rules::Rule;
+use crate::rules::value::json_value;
+use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use crate::sql::plan::ir::{Output, Plan};
+use crate::state::{Loader, Saver};
+
+/// An INSERT writes its frontier as a heartbeat when it moved this far.
+const HEARTBEAT_EVERY: i64 = weir_contract::time::SECOND;
+
+/// One writer and what it must not write again.
+pub struct Writer {
+    sink: Option<Box<dyn Sink>>,
+    discards: bool,
+    seen: HashSet<Id>,
+    dirty: bool,
+    pub written: u64,
+    pub dropped_again: u64,
+}
+
+impl Writer {
+    fn open(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
+        let discards = factory.is_none_or(|f| f.discards());
+        let sink = factory.map(|f| f.open(writer)).transpose()?;
+        Ok(Self { sink, discards, seen: HashSet::new(), dirty: false, written: 0, dropped_again: 0 })
+    }
+
+    fn write(&mut self, mut records: Vec<OutRecord>) -> Result<()> {
+        if !self.seen.is_empty() {
+            let before = records.len();
+            let seen = &mut self.seen;
+            records.retain(|r| r.id.is_none_or(|id| !seen.remove(&id)));
+            self.dropped_again += (before - records.len()) as u64;
+        }
+        self.written += records.iter().filter(|r| r.id.is_some()).count() as u64;
+        if let Some(sink) = &mut self.sink
+            && !records.is_empty()
+        {
+            self.dirty = true;
+            sink.write(records)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.dirty)
+            && let Some(sink) = &mut self.sink
+        {
+            sink.commit()?;
+        }
+        Ok(())
+    }
+
+    fn ends(&mut self) -> Result<SinkEnds> {
+        self.sink.as_mut().map_or(Ok(Vec::new()), |s| s.ends())
+    }
+
+    fn read_back(&mut self, from: &SinkEnds) -> Result<()> {
+        let seen = &mut self.seen;
+        match &mut self.sink {
+            Some(sink) => sink.read_back(from, &mut |id| {
+                seen.insert(id);
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+enum End {
+    Rule { decide: Box<Decide>, rule: String },
+    Insert { stream: StreamSchema, visible: usize, version: String, rows: u64, heartbeat: i64, frontier: i64 },
+}
+
+/// All outputs of one instance.
+pub struct Outputs {
+    ends: Vec<Option<(End, String)>>,
+    pub writers: BTreeMap<String, Writer>,
+    pub events: BTreeMap<String, u64>,
+    partition: u32,
+}
+
+/// The topic of a rule's events.
+pub fn topic_of(env: &str, program: &str, folder: &str) -> String {
+    format!("{env}.events.{}", if folder.is_empty() { program } else { folder })
+}
+
+/// Columns that SQL sees: those before the first hidden one.
+pub fn visible_columns(stream: &StreamSchema) -> usize {
+    stream.schema.fields().iter().take_while(|f| !f.name().starts_with("__")).count()
+}
+
+impl Outputs {
+    /// `here` says which outputs end in this instance.
+    pub fn new(plan: &Plan, here: &[usize], instance: usize, env: &str, program: &str, ports: &Ports) -> Result<Self> {
+        let mut ends: Vec<Option<(End, String)>> = plan.outputs.iter().map(|_| None).collect();
+        let mut writers = BTreeMap::new();
+        for at in here {
+            let node = &plan.nodes[plan.outputs[*at].node()];
+            let (end, name, factory) = match &plan.outputs[*at] {
+                Output::Rule { spec, .. } => {
+                    let rule = Arc::new(Rule::new(spec, &node.stream)?);
+                    let event_time = rule.event_time(&node.stream)?;
+                    let decide = Decide::new(DecideSpec {
+                        delay: node.delays[event_time],
+                        event_time,
+                        inputs: node
+                            .ranges
+                            .iter()
+                            .map(|(table, (before, after))| InputRange { table: table.clone(), before: *before, after: *after })
+                            .collect(),
+                        input: node.stream.clone(),
+                        rule,
+                    })?;
+                    let topic = topic_of(env, program, &spec.folder);
+                    let factory = ports.outputs.as_ref().map(|open| open(&topic)).transpose()?;
+                    (End::Rule { decide: Box::new(decide), rule: spec.name.clone() }, topic, factory)
+                }
+                Output::Insert { spec, target, .. } => {
+                    let end = End::Insert {
+                        visible: visible_columns(&node.stream),
+                        stream: node.stream.clone(),
+                        version: version_of(&spec.text),
+                        rows: 0,
+                        heartbeat: NOTHING,
+                        frontier: NOTHING,
+                    };
+                    (end, target.name.clone(), ports.targets.get(&target.name).cloned())
+                }
+            };
+            if !writers.contains_key(&name) {
+                let writer = Writer::open(factory.as_ref(), &format!("{env}.{program}.{name}.{instance}"))?;
+                writers.insert(name.clone(), writer);
+            }
+            ends[*at] = Some((end, name));
+        }
+        Ok(Self { ends, writers, events: BTreeMap::new(), partition: instance as u32 })
+    }
+
+    /// A side stream (late, rejected) of a table, opened at its first record.
+    pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, ports: &Ports, writer: &str) -> Result<()> {
+        if !self.writers.contains_key(topic) {
+            let factory = ports.outputs.as_ref().map(|open| open(topic)).transpose()?;
+            self.writers.insert(topic.to_owned(), Writer::open(factory.as_ref(), writer)?);
+        }
+        match self.writers.get_mut(topic) {
+            Some(writer) => writer.write(records),
+            None => Ok(()),
+        }
+    }
+
+    pub fn push(&mut self, output: usize, batch: RecordBatch) -> Result<()> {
+        let Some((end, name)) = &mut self.ends[output] else { return Ok(()) };
+        match end {
+            End::Rule { decide, .. } => decide.push(batch),
+            End::Insert { stream, visible, version, rows, .. } => {
+                *rows += batch.num_rows() as u64;
+                let Some(writer) = self.writers.get_mut(name) else { return Ok(()) };
+                if writer.discards {
+                    writer.written += batch.num_rows() as u64;
+                    return Ok(());
+                }
+                let records = records(stream, *visible, version, self.partition, &batch)?;
+                writer.write(records)
+            }
+        }
+    }
+
+    /// The frontiers of an output's stream moved.
+    pub fn advance(&mut self, output: usize, frontiers: &[i64], observer: Option<&super::options::Observer>) -> Result<()> {
+        let Some((end, name)) = &mut self.ends[output] else { return Ok(()) };
+        match end {
+            End::Rule { decide, rule } => {
+                let mut events = Vec::new();
+                decide.advance(frontiers[decide.event_time()], &mut events)?;
+                tell(&mut self.events, rule, &events, observer);
+                send(self.writers.get_mut(name), events)
+            }
+            End::Insert { stream, heartbeat, frontier, .. } => {
+                *frontier = frontiers[stream.row_time];
+                let due = *frontier != FOREVER && *frontier != NOTHING && *frontier >= heartbeat.saturating_add(HEARTBEAT_EVERY);
+                let Some(writer) = self.writers.get_mut(name).filter(|w| due && !w.discards) else { return Ok(()) };
+                // A heartbeat may not pass a row that is still to come: the frontier is the next row's least time.
+                *heartbeat = *frontier;
+                let time = EventTime(*frontier).to_string();
+                writer.write(vec![OutRecord {
+                    id: None,
+                    partition: Some(self.partition),
+                    key: Vec::new(),
+                    value: Vec::new(),
+                    headers: vec![(wire::HEARTBEAT.into(), time.into_bytes())],
+                    time_us: Some(*frontier),
+                }])
+            }
+        }
+    }
+
+    /// The bounded inputs ended: timers run to the highest event time of the program.
+    pub fn finish(&mut self, highest: i64, observer: Option<&super::options::Observer>) -> Result<()> {
+        for (end, name) in self.ends.iter_mut().flatten() {
+            if let End::Rule { decide, rule } = end {
+                let mut events = Vec::new();
+                decide.finish(highest, &mut events)?;
+                tell(&mut self.events, rule, &events, observer);
+                send(self.writers.get_mut(name), events)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        self.writers.values_mut().try_for_each(Writer::commit)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.ends.iter().flatten().map(|(end, _)| if let End::Rule { decide, .. } = end { decide.bytes() } else { 0 }).sum()
+    }
+
+    pub fn sink_ends(&mut self) -> Result<BTreeMap<String, SinkEnds>> {
+        self.writers.iter_mut().map(|(name, w)| Ok((name.clone(), w.ends()?))).collect()
+    }
+
+    pub fn read_back(&mut self, from: &BTreeMap<String, SinkEnds>) -> Result<()> {
+        for (name, writer) in &mut self.writers {
+            if let Some(from) = from.get(name) {
+                writer.read_back(from)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
+        for (end, _) in self.ends.iter_mut().flatten() {
+            match end {
+                End::Rule { decide, .. } => decide.snapshot(into)?,
+                End::Insert { heartbeat, frontier, rows, .. } => {
+                    into.i64(*heartbeat);
+                    into.i64(*frontier);
+                    into.u64(*rows);
+                }
+            }
+        }
+        into.u64(self.events.len() as u64);
+        for (rule, count) in &self.events {
+            into.text(rule);
+            into.u64(*count);
+        }
+        Ok(())
+    }
+
+    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+        for (end, _) in self.ends.iter_mut().flatten() {
+            match end {
+                End::Rule { decide, .. } => decide.restore(from)?,
+                End::Insert { heartbeat, frontier, rows, .. } => {
+                    *heartbeat = from.i64()?;
+                    *frontier = from.i64()?;
+                    *rows = from.u64()?;
+                }
+            }
+        }
+        for _ in 0..from.u64()? {
+            let rule = from.text()?.to_owned();
+            self.events.insert(rule, from.u64()?);
+        }
+        Ok(())
+    }
+}
+
+fn tell(counts: &mut BTreeMap<String, u64>, rule: &str, events: &[Event], observer: Option<&super::options::Observer>) {
+    if events.is_empty() {
+        return;
+    }
+    *counts.entry(rule.to_owned()).or_default() += events.len() as u64;
+    if let Some(observer) = observer {
+        events.iter().for_each(observer);
+    }
+}
+
+fn send(writer: Option<&mut Writer>, events: Vec<Event>) -> Result<()> {
+    let Some(writer) = writer.filter(|_| !events.is_empty()) else { return Ok(()) };
+    let records = events
+        .iter()
+        .map(|event| OutRecord {
+            id: Some(event.event_id),
+            partition: None,
+            key: event.message_key().into_bytes(),
+            value: event.to_json_line().into_bytes(),
+            headers: vec![(wire::VERSION.into(), wire::EVENT_VERSION.to_string().into_bytes())],
+            time_us: Some(event.decided_at.0),
+        })
+        .collect();
+    writer.write(records)
+}
+
+/// Rows as JSON objects with deterministic ids: of the statement and the row's canonical order.
+fn records(stream: &StreamSchema, visible: usize, version: &str, partition: u32, batch: &RecordBatch) -> Result<Vec<OutRecord>> {
+    let times = batch.column(stream.row_time_column()).as_primitive::<TimestampMicrosecondType>();
+    let mut ordinals: BTreeMap<String, u64> = BTreeMap::new();
+    (0..batch.num_rows())
+        .map(|row| {
+            let mut object = Map::new();
+            for (field, column) in stream.schema.fields().iter().zip(batch.columns()).take(visible) {
+                object.insert(field.name().clone(), json_value(column, row)?);
+            }
+            let mut parts = vec![Value::from(version)];
+            for column in &stream.order {
+                let column = batch.column(*column);
+                parts.push(match column.data_type() {
+                    DataType::Timestamp(..) if column.is_valid(row) => {
+                        Value::from(column.as_primitive::<TimestampMicrosecondType>().value(row))
+                    }
+                    _ => json_value(column, row)?,
+                });
+            }
+            let same = ordinals.entry(Value::Array(parts.clone()).to_string()).or_insert(0);
+            parts.push(Value::from(*same));
+            *same += 1;
+            Ok(OutRecord {
+                id: Some(Id::of(&Value::Array(parts))),
+                partition: Some(partition),
+                key: Vec::new(),
+                value: Value::Object(object).to_string().into_bytes(),
+                headers: Vec::new(),
+                time_us: times.is_valid(row).then(|| times.value(row)),
+            })
+        })
+        .collect()
+}

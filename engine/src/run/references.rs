@@ -1,0 +1,191 @@
+//! Reference tables over event time: what each query over them gives after each change.
+//!
+//! In:   reference records of the control log, in order.
+//! Out:  versions: for each change, the rows of every relation that it touches.
+//! Owns: the tables' rows now. Not when a version takes effect: that is the instance's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::json::ReaderBuilder;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use serde_json::{Map, Value};
+use weir_contract::{Code, Error, Result};
+
+use crate::base::{internal, internal_arrow};
+use crate::control::RowChange;
+use crate::sql::catalog::{TableKind, TableSpec};
+use crate::sql::plan::context;
+use crate::sql::plan::ir::{Plan, Relation};
+
+/// One change, for all that reads reference tables.
+#[derive(Debug)]
+pub struct Version {
+    pub change: i64,
+    pub asked_at: Option<i64>,
+    /// Set where the writer of the record chose it for every task.
+    pub effective_at: Option<i64>,
+    /// Relation index and its rows from then on.
+    pub relations: Vec<(usize, RecordBatch)>,
+}
+
+struct Table {
+    spec: Arc<TableSpec>,
+    schema: SchemaRef,
+    /// By the JSON of the primary key.
+    rows: BTreeMap<String, Map<String, Value>>,
+    /// Of a memory table.
+    constant: Option<RecordBatch>,
+}
+
+/// The rows of all reference tables, and the queries over them.
+pub struct References {
+    tables: BTreeMap<String, Table>,
+    relations: Vec<Relation>,
+    context: SessionContext,
+    runtime: tokio::runtime::Runtime,
+    pub versions: Vec<Arc<Version>>,
+}
+
+impl References {
+    pub fn new(plan: &Plan) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|e| Error::new(Code::Internal, format!("no runtime: {e}")))?;
+        let context = context();
+        let mut tables = BTreeMap::new();
+        for spec in &plan.references {
+            let fields: Vec<Field> =
+                spec.columns.iter().map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+            let schema = Arc::new(Schema::new(fields));
+            let constant = match spec.kind {
+                TableKind::Memory => Some(runtime.block_on(memory_rows(&context, spec, &schema))?),
+                _ => None,
+            };
+            let table = Table { spec: Arc::clone(spec), schema, rows: BTreeMap::new(), constant };
+            tables.insert(spec.name.clone(), table);
+        }
+        Ok(Self { tables, relations: plan.relations.clone(), context, runtime, versions: Vec::new() })
+    }
+
+    /// Names of the tables whose rows come through the control log.
+    pub fn followed(&self) -> impl Iterator<Item = &str> {
+        self.tables.values().filter(|t| t.constant.is_none()).map(|t| t.spec.name.as_str())
+    }
+
+    /// Takes one reference record; the first one gives every relation its first rows.
+    pub fn apply(&mut self, change: i64, asked_at: Option<i64>, effective_at: Option<i64>, changes: &[RowChange]) -> Result<()> {
+        for row in changes {
+            let Some(table) = self.tables.get_mut(&row.table) else { continue };
+            if let Some(before) = &row.before {
+                table.rows.remove(&key(&table.spec, before));
+            }
+            if let Some(after) = &row.after {
+                table.rows.insert(key(&table.spec, after), after.clone());
+            }
+        }
+        let first = self.versions.is_empty();
+        let mut relations = Vec::new();
+        for (index, relation) in self.relations.iter().enumerate() {
+            let touched = relation.tables.iter().any(|t| changes.iter().any(|c| c.table == *t));
+            if first || touched {
+                relations.push((index, self.evaluate(relation)?));
+            }
+        }
+        self.versions.push(Arc::new(Version { change, asked_at, effective_at, relations }));
+        Ok(())
+    }
+
+    fn evaluate(&self, relation: &Relation) -> Result<RecordBatch> {
+        let plan = relation
+            .plan
+            .clone()
+            .transform_up(|node| match node {
+                LogicalPlan::TableScan(mut scan) => {
+                    let name = scan.table_name.table();
+                    let table = self.tables.get(name).ok_or_else(|| {
+                        datafusion::error::DataFusionError::Internal(format!("no reference table {name}"))
+                    })?;
+                    let rows = table.batch().map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
+                    let memory = MemTable::try_new(Arc::clone(&table.schema), vec![vec![rows]])?;
+                    scan.source = provider_as_source(Arc::new(memory));
+                    Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+                }
+                other => Ok(Transformed::no(other)),
+            })
+            .map_err(internal)?
+            .data;
+        let batches = self
+            .runtime
+            .block_on(async { self.context.execute_logical_plan(plan).await?.collect().await })
+            .map_err(|e| Error::new(Code::Reference, format!("the query over {} failed: {}", relation.name, e.strip_backtrace())))?;
+        let columns = match batches.first() {
+            None => return Ok(RecordBatch::new_empty(Arc::clone(&relation.schema))),
+            Some(first) => concat_batches(&first.schema(), &batches).map_err(internal_arrow)?.columns().to_vec(),
+        };
+        RecordBatch::try_new(Arc::clone(&relation.schema), columns).map_err(internal_arrow)
+    }
+}
+
+impl Table {
+    fn batch(&self) -> Result<RecordBatch> {
+        if let Some(constant) = &self.constant {
+            return Ok(constant.clone());
+        }
+        rows_to_batch(&self.schema, self.rows.values()).map_err(|e| e.or_at(self.spec.place.clone()))
+    }
+}
+
+/// JSON objects to rows of a schema; missing columns are NULL.
+pub fn rows_to_batch<'a>(schema: &SchemaRef, rows: impl Iterator<Item = &'a Map<String, Value>>) -> Result<RecordBatch> {
+    let rows: Vec<&Map<String, Value>> = rows.collect();
+    if rows.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+    }
+    let bad = |e: datafusion::arrow::error::ArrowError| Error::new(Code::Reference, format!("a reference row does not fit its table: {e}"));
+    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(bad)?;
+    decoder.serialize(&rows).map_err(bad)?;
+    let batch = decoder.flush().map_err(bad)?;
+    Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema))))
+}
+
+fn key(spec: &TableSpec, row: &Map<String, Value>) -> String {
+    let values = spec.primary_key.iter().map(|c| row.get(c).cloned().unwrap_or(Value::Null)).collect();
+    Value::Array(values).to_string()
+}
+
+async fn memory_rows(context: &SessionContext, spec: &TableSpec, schema: &SchemaRef) -> Result<RecordBatch> {
+    if spec.rows.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+    }
+    let rows: Vec<String> = spec
+        .rows
+        .iter()
+        .map(|row| format!("({})", row.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+        .collect();
+    let refused = |e: datafusion::error::DataFusionError| {
+        Error::new(Code::Plan, format!("the rows of `{}` cannot be read: {}", spec.name, e.strip_backtrace())).at(spec.place.clone())
+    };
+    let query = format!("VALUES {}", rows.join(", "));
+    let batches = context.sql(&query).await.map_err(refused)?.collect().await.map_err(refused)?;
+    let all = concat_batches(&batches[0].schema(), &batches).map_err(internal_arrow)?;
+    if all.num_columns() != schema.fields().len() {
+        return Err(Error::new(Code::Plan, format!("the rows of `{}` have {} values", spec.name, all.num_columns()))
+            .expected(format!("{} values", schema.fields().len()))
+            .at(spec.place.clone()));
+    }
+    let columns = all
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(c, f)| datafusion::arrow::compute::cast(c, f.data_type()))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| Error::new(Code::Plan, e.to_string()).at(spec.place.clone()))?;
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(internal_arrow)
+}
