@@ -47,7 +47,7 @@ SELECT
     fill_ratio > starve_off OR NOT staffed AS clear,
     CASE WHEN short_of_people THEN 'add_stations' ELSE 'raise_inflow' END AS recommendation,
     CASE
-        WHEN short_of_people THEN CAST(planned_stations - active_stations AS DOUBLE)
+        WHEN short_of_people THEN cast(planned_stations - active_stations AS DOUBLE)
         ELSE starve_off * capacity - fill
     END AS quantity,
     CASE WHEN short_of_people THEN 'people' ELSE 'items' END AS quantity_unit

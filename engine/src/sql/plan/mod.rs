@@ -16,6 +16,9 @@ mod over;
 mod session;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,92 @@
+use std::path::Path;
+
+use crate::sql::{load, read};
+
+use super::ir::{Op, Place, Plan};
+use super::plan;
+
+fn planned(sql: &str) -> Result<Plan, String> {
+    let file = crate::sql::SourceFile { name: "t.sql".into(), folder: String::new(), text: sql.into() };
+    let shown = |errors: Vec<weir_contract::Error>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    plan(&read(&[file]).map_err(shown)?).map_err(shown)
+}
+
+const TABLES: &str = "
+CREATE TABLE a (warehouse TEXT NOT NULL, k TEXT, x DOUBLE, n BIGINT, ts TIMESTAMP NOT NULL,
+  WATERMARK FOR ts AS ts - INTERVAL '1 second') WITH (connector = 'memory', type = 'source') PARTITIONED BY (warehouse);
+CREATE TABLE b (warehouse TEXT NOT NULL, k TEXT, y DOUBLE, at_ts TIMESTAMP NOT NULL,
+  WATERMARK FOR at_ts AS at_ts - INTERVAL '3 seconds') WITH (connector = 'memory', type = 'source') PARTITIONED BY (warehouse);
+CREATE TABLE r (k TEXT NOT NULL, v DOUBLE, PRIMARY KEY (k)) WITH (connector = 'reference');
+";
+
+/// Plans one query; the last node with an operator of its own.
+fn query(sql: &str) -> Result<Plan, String> {
+    planned(&format!("{TABLES}\nCREATE TABLE o WITH (connector = 'memory', type = 'sink');\nINSERT INTO o {sql};"))
+}
+
+#[test]
+fn the_rule_pack_plans_without_an_exchange() {
+    let files = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules")).unwrap();
+    let script = read(&files).unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    let plan = plan(&script).unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    assert!(plan.nodes.iter().all(|n| n.place == Place::Task && n.exchange.iter().all(Option::is_none)));
+    assert_eq!(plan.outputs.len(), 7);
+}
+
+#[test]
+fn delays_follow_lateness_and_intervals() {
+    let plan = query(
+        "SELECT a.ts, b.y FROM a LEFT JOIN b ON a.warehouse = b.warehouse
+           AND b.at_ts BETWEEN a.ts - INTERVAL '2 seconds' AND a.ts + INTERVAL '4 seconds'",
+    )
+    .unwrap();
+    let join = plan.nodes.iter().find(|n| matches!(n.op, Op::IntervalJoin { .. })).unwrap();
+    assert!(matches!(join.op, Op::IntervalJoin { outer: true, before: 2_000_000, after: 4_000_000, .. }), "{:?}", join.op);
+    assert_eq!(join.delays, [7_000_000], "lateness of b and the interval after");
+    assert_eq!(join.place, Place::Task);
+    assert_eq!(join.ranges["b"], (2_000_000, 4_000_000));
+}
+
+#[test]
+fn keys_without_the_partition_key_go_behind_an_exchange() {
+    let plan = query("SELECT k, count(*) FROM a GROUP BY k, tumble(INTERVAL '10 seconds')").unwrap();
+    let aggregate = plan.nodes.iter().find(|n| matches!(n.op, Op::Aggregate { .. })).unwrap();
+    assert!(aggregate.exchange[0].is_some());
+    let held = query("SELECT warehouse, k, count(*) FROM a GROUP BY warehouse, k, tumble(INTERVAL '10 seconds')").unwrap();
+    assert!(held.nodes.iter().all(|n| n.place == Place::Task));
+}
+
+#[test]
+fn what_has_no_end_or_no_event_time_is_refused() {
+    for (sql, wanted) in [
+        ("SELECT k, count(*) FROM a GROUP BY k", "W0208"),
+        ("SELECT a.k FROM a JOIN b ON a.k = b.k", "W0208"),
+        ("SELECT a.k FROM a ASOF JOIN b ON a.k = b.k AND a.ts >= b.at_ts", "W0208"),
+        ("SELECT DISTINCT k FROM a", "W0208"),
+        ("SELECT k FROM a ORDER BY k", "W0209"),
+        ("SELECT k, now() FROM a", "W0210"),
+        ("SELECT k, random() FROM a", "W0210"),
+        ("SELECT sum(x) OVER (PARTITION BY k ORDER BY x RANGE BETWEEN INTERVAL '1 second' PRECEDING AND CURRENT ROW) FROM a", "W02"),
+        ("SELECT lag(x) OVER (PARTITION BY k ORDER BY ts) FROM a", "W0208"),
+        ("SELECT array_agg(x) FROM a GROUP BY tumble(INTERVAL '1 second')", "W0209"),
+        ("SELECT nothing FROM a", "W0202"),
+        ("SELECT k FROM a WHERE x > (SELECT max(v) FROM r)", "W0209"),
+    ] {
+        let error = query(sql).err().unwrap_or_else(|| panic!("planned: {sql}"));
+        assert!(error.contains(wanted), "{sql}\n{error}");
+    }
+}
+
+#[test]
+fn event_time_passes_projections_with_its_shift() {
+    let plan = query(
+        "SELECT k, count(*) FROM (SELECT warehouse, k, slot.end - INTERVAL '1 microsecond' AS t FROM
+           (SELECT warehouse, k, hop(INTERVAL '10 seconds', INTERVAL '30 seconds') AS slot FROM a
+            GROUP BY warehouse, k, hop(INTERVAL '10 seconds', INTERVAL '30 seconds')) AS w) AS v
+         GROUP BY warehouse, k, t",
+    )
+    .unwrap();
+    let keys: Vec<usize> =
+        plan.nodes.iter().filter_map(|n| if let Op::Aggregate { time_keys, .. } = &n.op { Some(time_keys.len()) } else { None }).collect();
+    assert_eq!(keys, [0, 1]);
+}
