@@ -30,7 +30,9 @@ use self::build::{Builder, Rel};
 use self::ir::{Node, Op, Output, Place, Plan};
 pub use self::session::{Session, context};
 pub use self::stream::stream_schema;
-use crate::sql::catalog::{InsertSpec, RuleSpec, Script, TableKind, TableSpec, ViewSpec};
+use crate::sql::catalog::{
+    Format, InsertSpec, MAX_AHEAD_DEFAULT, MAX_RECORD_BYTES_DEFAULT, QuerySpec, RuleSpec, Script, TableKind, TableSpec, ViewSpec,
+};
 
 /// Plans a whole program. All errors are collected; each stands at its statement's place.
 pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
@@ -52,6 +54,11 @@ pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
     for insert in &script.inserts {
         if let Err(error) = planner.insert(insert) {
             errors.push(error.or_at(insert.place.clone()));
+        }
+    }
+    for query in &script.queries {
+        if let Err(error) = planner.plain(query) {
+            errors.push(error.or_at(query.place.clone()));
         }
     }
     if errors.is_empty() { Ok(planner.plan) } else { Err(errors) }
@@ -148,8 +155,40 @@ impl Planner {
 
     fn rule(&mut self, rule: &RuleSpec) -> Result<()> {
         let rel = self.output(&rule.query)?;
+        let rel = self.keyed(rel, rule)?;
         self.plan.outputs.push(Output::Rule { spec: Arc::new(rule.clone()), node: rel.node });
         Ok(())
+    }
+
+    /// Episodes of one key need all its rows in one place: by the task where the key holds the
+    /// partition key, else by an exchange.
+    fn keyed(&mut self, rel: Rel, rule: &RuleSpec) -> Result<Rel> {
+        let node = &self.plan.nodes[rel.node];
+        let schema = Arc::clone(&node.stream.schema);
+        let wanted = std::iter::once("warehouse").chain(rule.options.key.iter().map(String::as_str));
+        let keys: Vec<usize> = wanted.filter_map(|name| schema.index_of(name).ok()).collect();
+        let held = match &node.place {
+            Place::Task => {
+                let by = &node.stream.partition_key;
+                !by.is_empty() && by.iter().all(|c| same_column(&keys, *c, &schema))
+            }
+            Place::Shard(by) => by.iter().all(|c| keys.contains(c)),
+        };
+        if held {
+            return Ok(rel);
+        }
+        let moved = Node {
+            op: Op::Project {
+                columns: schema.fields().iter().map(|f| (expr::column(f.name()), f.name().clone())).collect(),
+                times: (0..node.stream.times.len()).map(|t| (t, 0)).collect(),
+            },
+            inputs: vec![rel.node],
+            exchange: vec![Some(keys.iter().map(|c| expr::column(schema.field(*c).name())).collect())],
+            place: Place::Shard(keys),
+            ..node.clone()
+        };
+        self.plan.nodes.push(moved);
+        Ok(Rel { node: self.plan.nodes.len() - 1, map: rel.map })
     }
 
     /// A query's node whose first columns are its output columns under their names.
@@ -183,10 +222,53 @@ impl Planner {
         Ok(())
     }
 
+    /// A query on its own goes to standard output.
+    fn plain(&mut self, query: &QuerySpec) -> Result<()> {
+        let rel = self.output(&query.query)?;
+        let stateless = self.stateless(rel.node);
+        let target = Arc::new(standard_output(query.place.clone()));
+        let spec = InsertSpec {
+            table: target.name.clone(),
+            query: query.query.clone(),
+            text: query.text.clone(),
+            place: query.place.clone(),
+        };
+        self.plan.outputs.push(Output::Insert { spec: Arc::new(spec), node: rel.node, target, stateless });
+        Ok(())
+    }
+
     fn stateless(&self, node: usize) -> bool {
         let node = &self.plan.nodes[node];
         matches!(node.op, Op::Source(_) | Op::Project { .. } | Op::Filter(_))
             && node.inputs.iter().all(|i| self.stateless(*i))
+    }
+}
+
+/// Whether a partition-key column is among the keys, by itself or under its visible name.
+fn same_column(keys: &[usize], column: usize, schema: &datafusion::arrow::datatypes::SchemaRef) -> bool {
+    let visible = schema.field(column).name().strip_prefix("__");
+    keys.contains(&column) || visible.is_some_and(|n| keys.iter().any(|k| schema.field(*k).name() == n))
+}
+
+/// The sink of plain queries.
+fn standard_output(place: Where) -> TableSpec {
+    TableSpec {
+        name: "stdout".into(),
+        columns: vec![],
+        primary_key: vec![],
+        partitioned_by: vec![],
+        watermark: None,
+        kind: TableKind::Sink,
+        connector: "stdout".into(),
+        format: Format::Json,
+        idle_after: None,
+        max_ahead: MAX_AHEAD_DEFAULT,
+        append_time: None,
+        dedup: None,
+        max_record_bytes: MAX_RECORD_BYTES_DEFAULT,
+        options: BTreeMap::new(),
+        rows: vec![],
+        place,
     }
 }
 
