@@ -39,7 +39,10 @@ impl Operator for Project {
             .collect::<datafusion::error::Result<Vec<_>>>()
             .map_err(failed)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        out.emit(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(internal_arrow)?);
+        out.emit(
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+                .map_err(internal_arrow)?,
+        );
         Ok(())
     }
 
@@ -73,7 +76,8 @@ impl Filter {
 
 impl Operator for Filter {
     fn push(&mut self, _port: usize, batch: RecordBatch, out: &mut Out) -> Result<()> {
-        let kept = self.predicate.evaluate(&batch).and_then(|v| v.into_array(batch.num_rows())).map_err(failed)?;
+        let kept =
+            self.predicate.evaluate(&batch).and_then(|v| v.into_array(batch.num_rows())).map_err(failed)?;
         let kept: &BooleanArray = as_boolean_array(&kept);
         if kept.true_count() == batch.num_rows() {
             out.emit(batch);
@@ -113,7 +117,10 @@ impl Union {
 
 impl Operator for Union {
     fn push(&mut self, _port: usize, batch: RecordBatch, out: &mut Out) -> Result<()> {
-        out.emit(RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec()).map_err(internal_arrow)?);
+        out.emit(
+            RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec())
+                .map_err(internal_arrow)?,
+        );
         Ok(())
     }
 

@@ -31,7 +31,8 @@ use self::ir::{Node, Op, Output, Place, Plan};
 pub use self::session::{Session, context};
 pub use self::stream::stream_schema;
 use crate::sql::catalog::{
-    Format, InsertSpec, MAX_AHEAD_DEFAULT, MAX_RECORD_BYTES_DEFAULT, QuerySpec, RuleSpec, Script, TableKind, TableSpec, ViewSpec,
+    Format, InsertSpec, MAX_AHEAD_DEFAULT, MAX_RECORD_BYTES_DEFAULT, QuerySpec, RuleSpec, Script, TableKind,
+    TableSpec, ViewSpec,
 };
 
 /// Plans a whole program. All errors are collected; each stands at its statement's place.

@@ -7,7 +7,9 @@ use super::plan;
 
 fn planned(sql: &str) -> Result<Plan, String> {
     let file = crate::sql::SourceFile { name: "t.sql".into(), folder: String::new(), text: sql.into() };
-    let shown = |errors: Vec<weir_contract::Error>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let shown = |errors: Vec<weir_contract::Error>| {
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
     plan(&read(&[file]).map_err(shown)?).map_err(shown)
 }
 
@@ -27,8 +29,10 @@ fn query(sql: &str) -> Result<Plan, String> {
 #[test]
 fn the_rule_pack_plans_without_an_exchange() {
     let files = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules")).unwrap();
-    let script = read(&files).unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
-    let plan = plan(&script).unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    let script = read(&files)
+        .unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
+    let plan = plan(&script)
+        .unwrap_or_else(|e| panic!("{}", e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")));
     assert!(plan.nodes.iter().all(|n| n.place == Place::Task && n.exchange.iter().all(Option::is_none)));
     assert_eq!(plan.outputs.len(), 7);
 }
@@ -41,7 +45,11 @@ fn delays_follow_lateness_and_intervals() {
     )
     .unwrap();
     let join = plan.nodes.iter().find(|n| matches!(n.op, Op::IntervalJoin { .. })).unwrap();
-    assert!(matches!(join.op, Op::IntervalJoin { outer: true, before: 2_000_000, after: 4_000_000, .. }), "{:?}", join.op);
+    assert!(
+        matches!(join.op, Op::IntervalJoin { outer: true, before: 2_000_000, after: 4_000_000, .. }),
+        "{:?}",
+        join.op
+    );
     assert_eq!(join.delays, [7_000_000], "lateness of b and the interval after");
     assert_eq!(join.place, Place::Task);
     assert_eq!(join.ranges["b"], (2_000_000, 4_000_000));
@@ -52,7 +60,9 @@ fn keys_without_the_partition_key_go_behind_an_exchange() {
     let plan = query("SELECT k, count(*) FROM a GROUP BY k, tumble(INTERVAL '10 seconds')").unwrap();
     let aggregate = plan.nodes.iter().find(|n| matches!(n.op, Op::Aggregate { .. })).unwrap();
     assert!(aggregate.exchange[0].is_some());
-    let held = query("SELECT warehouse, k, count(*) FROM a GROUP BY warehouse, k, tumble(INTERVAL '10 seconds')").unwrap();
+    let held =
+        query("SELECT warehouse, k, count(*) FROM a GROUP BY warehouse, k, tumble(INTERVAL '10 seconds')")
+            .unwrap();
     assert!(held.nodes.iter().all(|n| n.place == Place::Task));
 }
 
@@ -66,7 +76,10 @@ fn what_has_no_end_or_no_event_time_is_refused() {
         ("SELECT k FROM a ORDER BY k", "W0209"),
         ("SELECT k, now() FROM a", "W0210"),
         ("SELECT k, random() FROM a", "W0210"),
-        ("SELECT sum(x) OVER (PARTITION BY k ORDER BY x RANGE BETWEEN INTERVAL '1 second' PRECEDING AND CURRENT ROW) FROM a", "W02"),
+        (
+            "SELECT sum(x) OVER (PARTITION BY k ORDER BY x RANGE BETWEEN INTERVAL '1 second' PRECEDING AND CURRENT ROW) FROM a",
+            "W02",
+        ),
         ("SELECT lag(x) OVER (PARTITION BY k ORDER BY ts) FROM a", "W0208"),
         ("SELECT array_agg(x) FROM a GROUP BY tumble(INTERVAL '1 second')", "W0209"),
         ("SELECT nothing FROM a", "W0202"),
@@ -86,7 +99,12 @@ fn event_time_passes_projections_with_its_shift() {
          GROUP BY warehouse, k, t",
     )
     .unwrap();
-    let keys: Vec<usize> =
-        plan.nodes.iter().filter_map(|n| if let Op::Aggregate { time_keys, .. } = &n.op { Some(time_keys.len()) } else { None }).collect();
+    let keys: Vec<usize> = plan
+        .nodes
+        .iter()
+        .filter_map(
+            |n| if let Op::Aggregate { time_keys, .. } = &n.op { Some(time_keys.len()) } else { None },
+        )
+        .collect();
     assert_eq!(keys, [0, 1]);
 }
