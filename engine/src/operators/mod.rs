@@ -5,11 +5,31 @@
 
 pub mod aggregate;
 pub mod project;
+pub mod asof_join;
+pub mod interval_join;
+pub mod join_keys;
+pub mod join_pairs;
+pub mod join_ports;
+pub mod join_rows;
+pub mod reference_join;
+pub mod timelines;
+pub mod waiting;
+
+#[cfg(test)]
+mod join_world;
 
 use datafusion::arrow::record_batch::RecordBatch;
-use weir_contract::Result;
+use weir_contract::{Code, Error, Result};
 
+use crate::base::NOTHING;
 use crate::state::{Loader, Saver};
+
+/// Whether a left row without a match is dropped, or kept with NULLs on the right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+}
 
 /// What an operator gives: rows in order, and counts by name.
 #[derive(Debug, Default)]
@@ -37,6 +57,22 @@ pub trait Operator: Send {
     /// output's `times`). A frontier returned is safe: no later output has a smaller value there.
     /// `FOREVER` on every port: the inputs ended, emit everything.
     fn advance(&mut self, frontiers: &[&[i64]], out: &mut Out) -> Result<Vec<i64>>;
+
+    /// Takes a version of the operator's reference table, whole; it holds for row times from
+    /// `effective_at` (the first: `i64::MIN`) to the next version. `W0304` where that was passed.
+    fn version(&mut self, effective_at: i64, rows: &RecordBatch) -> Result<()> {
+        let _ = rows;
+        Err(Error::new(
+            Code::Internal,
+            format!("an operator without a reference table got its version of {effective_at}"),
+        ))
+    }
+
+    /// The highest frontier that the operator has passed as of which it looked something up: a new
+    /// version may take effect there, not before. `NOTHING` where it never looks anything up.
+    fn passed(&self) -> i64 {
+        NOTHING
+    }
 
     /// Bytes held, for admission; an estimate within a factor of two.
     fn bytes(&self) -> usize;
