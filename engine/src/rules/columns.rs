@@ -134,7 +134,8 @@ impl RuleColumns {
             }
             RuleKind::Event => {
                 if let Some(name) = ["fire", "clear"].into_iter().find(|name| f.find(name).is_some()) {
-                    let what = format!("kind = 'event' has a column `{name}`, but each of its rows is an event");
+                    let what =
+                        format!("kind = 'event' has a column `{name}`, but each of its rows is an event");
                     return Err(f.bad(what, "kind = 'condition', or the condition in WHERE"));
                 }
                 None
@@ -202,8 +203,12 @@ fn event_time_entry(f: &Finder<'_>, output: &StreamSchema, column: usize) -> Res
     if let Some(entry) = output.times.iter().position(|t| *t == column) {
         return Ok(entry);
     }
-    let known: Vec<&str> =
-        output.times.iter().map(|t| output.schema.field(*t).name().as_str()).filter(|n| is_visible(n)).collect();
+    let known: Vec<&str> = output
+        .times
+        .iter()
+        .map(|t| output.schema.field(*t).name().as_str())
+        .filter(|n| is_visible(n))
+        .collect();
     let data_type = output.schema.field(column).data_type();
     let reason = if matches!(data_type, DataType::Timestamp(_, _)) {
         "the query computes it or takes it from a side that may be missing, so nothing says when it is final"

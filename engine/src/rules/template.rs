@@ -22,7 +22,10 @@ pub struct Template {
 pub enum Piece {
     Text(String),
     /// A column of the query by name, and digits after the point where asked for.
-    Column { name: String, digits: Option<usize> },
+    Column {
+        name: String,
+        digits: Option<usize>,
+    },
 }
 
 impl Template {
