@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::Array;
 use datafusion::arrow::compute::{filter_record_batch, is_not_null};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::record_batch::RecordBatch;
 use hashbrown::HashMap;
 use weir_contract::event::{Event, Label};
@@ -91,6 +92,11 @@ impl Decide {
         if input.times.get(event_time) != Some(&rule.columns.event_time) {
             let what = format!("rule `{}`: entry {event_time} of the times is not `event_time`", rule.name);
             return Err(Error::new(Code::Internal, what));
+        }
+        let time_type = input.schema.field(rule.columns.event_time).data_type();
+        if !matches!(time_type, DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            let what = format!("rule `{}`: event time is {time_type}", rule.name);
+            return Err(Error::new(Code::Internal, what).expected("Timestamp(Microsecond)"));
         }
         let rows = Rows::new(&input, rule.columns.event_time);
         let columns = rule.columns.project(&rows.visible)?;
