@@ -59,6 +59,53 @@ impl Label {
     }
 }
 
+/// A float as JSON has it: a number in its shortest round-trip form, or the text `NaN`, `Infinity`,
+/// `-Infinity`.
+pub fn number(value: f64) -> Value {
+    let unwritable = || match value {
+        v if v.is_nan() => "NaN",
+        v if v > 0.0 => "Infinity",
+        _ => "-Infinity",
+    };
+    serde_json::Number::from_f64(value).map_or_else(|| Value::from(unwritable()), Value::Number)
+}
+
+/// Appends compact JSON with the keys of all objects sorted by their bytes, whatever order the
+/// `Map` of this build keeps.
+pub fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort_unstable();
+            for (i, key) in keys.into_iter().enumerate() {
+                out.push(if i == 0 { '{' } else { ',' });
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_canonical(&map[key], out);
+            }
+            out.push_str(if map.is_empty() { "{}" } else { "}" });
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+/// [`write_canonical`] into a text of its own.
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write_canonical(value, &mut out);
+    out
+}
+
 /// A 128-bit id: the first half of a sha256, shown as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub [u8; 16]);
@@ -67,7 +114,7 @@ impl Id {
     /// The id of a compact JSON array; times in it are integers of microseconds.
     pub fn of(parts: &Value) -> Id {
         debug_assert!(parts.is_array(), "an id is taken of an array");
-        let digest = Sha256::digest(parts.to_string().as_bytes());
+        let digest = Sha256::digest(canonical(parts).as_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         Id(id)
@@ -168,8 +215,7 @@ impl Event {
             line.push('"');
             line.push_str(column);
             line.push_str("\":");
-            // serde_json's map is a BTreeMap here (no preserve_order), so nested keys are sorted.
-            line.push_str(&value.to_string());
+            write_canonical(&value, &mut line);
         }
         line.push('}');
         line
@@ -177,7 +223,7 @@ impl Event {
 
     /// The message key of an event topic: a compact JSON array of warehouse and key.
     pub fn message_key(&self) -> String {
-        Value::Array(vec![Value::String(self.warehouse.clone()), self.key.clone()]).to_string()
+        canonical(&Value::Array(vec![Value::String(self.warehouse.clone()), self.key.clone()]))
     }
 }
 
@@ -196,7 +242,7 @@ impl EventsHash {
             event.rule.clone(),
             event.event_time.0,
             event.warehouse.clone(),
-            event.key.to_string(),
+            canonical(&event.key),
             event.seq,
             event.event_id.to_string(),
         );
@@ -212,7 +258,7 @@ impl EventsHash {
             text("rule")?,
             time.0,
             text("warehouse")?,
-            v.get("key")?.to_string(),
+            raw_column(line, "key")?.to_owned(),
             v.get("seq")?.as_u64()?,
             text("event_id")?,
         );
@@ -245,7 +291,58 @@ impl EventsHash {
     }
 }
 
+/// The text of one column of a JSON line as it stands there: a float that is parsed and written again
+/// may come back another one, and a sort key must not.
+fn raw_column<'a>(line: &'a str, column: &str) -> Option<&'a str> {
+    let bytes = line.as_bytes();
+    let skip_blanks = |at: usize| at + bytes[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let text_end = |at: usize| -> Option<usize> {
+        let mut i = at + 1;
+        while *bytes.get(i)? != b'"' {
+            i += if bytes[i] == b'\\' { 2 } else { 1 };
+        }
+        Some(i + 1)
+    };
+    let mut at = skip_blanks(0);
+    if bytes.get(at) != Some(&b'{') {
+        return None;
+    }
+    loop {
+        let name = skip_blanks(at + 1);
+        if bytes.get(name) != Some(&b'"') {
+            return None;
+        }
+        let name_end = text_end(name)?;
+        let colon = skip_blanks(name_end);
+        if bytes.get(colon) != Some(&b':') {
+            return None;
+        }
+        let from = skip_blanks(colon + 1);
+        let (mut to, mut depth) = (from, 0usize);
+        loop {
+            match *bytes.get(to)? {
+                b'"' => to = text_end(to)? - 1,
+                b'[' | b'{' => depth += 1,
+                b',' | b'}' if depth == 0 => break,
+                b']' | b'}' => depth = depth.checked_sub(1)?,
+                _ => {}
+            }
+            to += 1;
+        }
+        if line[name + 1..name_end - 1] == *column {
+            return Some(line[from..to].trim_end());
+        }
+        if bytes[to] == b'}' {
+            return None;
+        }
+        at = to;
+    }
+}
+
 /// The first 64 bits, as hex, of a sha256 over a rule's text: its version.
 pub fn version_of(text: &str) -> String {
     Sha256::digest(text.as_bytes())[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;
