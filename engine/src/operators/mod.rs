@@ -4,6 +4,7 @@
 //! pushed in any order and any chopping; what comes out, as a sequence, depends on the rows alone.
 
 pub mod aggregate;
+pub mod over;
 pub mod project;
 pub mod asof_join;
 pub mod interval_join;
