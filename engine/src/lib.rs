@@ -11,7 +11,7 @@ pub mod episodes;
 pub mod numeric;
 pub mod operators;
 pub mod rules;
-// pub mod run;
+pub mod run;
 pub mod sink;
 pub mod source;
 pub mod sql;

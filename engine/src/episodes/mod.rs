@@ -14,7 +14,7 @@
 
 mod decide;
 mod facts;
-mod json;
+pub(crate) mod json;
 mod keys;
 pub mod machine;
 mod rows;

@@ -4,14 +4,14 @@
 //! pushed in any order and any chopping; what comes out, as a sequence, depends on the rows alone.
 
 pub mod aggregate;
-pub mod over;
-pub mod project;
 pub mod asof_join;
 pub mod interval_join;
 pub mod join_keys;
 pub mod join_pairs;
 pub mod join_ports;
 pub mod join_rows;
+pub mod over;
+pub mod project;
 pub mod reference_join;
 pub mod timelines;
 pub mod waiting;

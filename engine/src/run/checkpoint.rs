@@ -65,7 +65,9 @@ impl Store {
     fn numbers(&self) -> Result<Vec<u64>> {
         let mut numbers: Vec<u64> = fs::read_dir(&self.dir)
             .map_err(io(&self.dir))?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".manifest.json")?.parse().ok())
+            .filter_map(|entry| {
+                entry.ok()?.file_name().to_str()?.strip_suffix(".manifest.json")?.parse().ok()
+            })
             .collect();
         numbers.sort_unstable();
         Ok(numbers)
@@ -99,7 +101,8 @@ impl Store {
         manifest.state_bytes = state.len() as u64;
         manifest.state_crc32c = crc32c::crc32c(state);
         self.publish(&self.path(number, "state"), state)?;
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        let text =
+            serde_json::to_vec_pretty(&manifest).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         self.publish(&self.path(number, "manifest.json"), &text)?;
         self.next += 1;
         let numbers = self.numbers()?;
@@ -122,8 +125,11 @@ impl Store {
         }
         match damaged.pop() {
             None => Ok(None),
-            Some(last) => Err(Error::new(Code::NoCheckpoint, format!("no checkpoint is whole; the oldest: {}", last.what()))
-                .at(Place::Path(self.dir.display().to_string()))),
+            Some(last) => Err(Error::new(
+                Code::NoCheckpoint,
+                format!("no checkpoint is whole; the oldest: {}", last.what()),
+            )
+            .at(Place::Path(self.dir.display().to_string()))),
         }
     }
 
@@ -131,8 +137,8 @@ impl Store {
         let path = self.path(number, "manifest.json");
         let place = || Place::Path(path.display().to_string());
         let text = fs::read(&path).map_err(io(&path))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|e| Error::new(Code::Damaged, e.to_string()).at(place()))?;
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|e| Error::new(Code::Damaged, e.to_string()).at(place()))?;
         if manifest.version > VERSION {
             return Err(Error::new(Code::Damaged, format!("the checkpoint has format {}", manifest.version))
                 .expected(format!("at most {VERSION}: it was written by a newer weir"))

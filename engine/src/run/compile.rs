@@ -6,9 +6,10 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::udaf::AggregateFunctionExpr;
-use datafusion::physical_planner::create_aggregate_expr_and_maybe_filter;
 use weir_contract::{Code, Error, Result};
 
 use crate::base::StreamSchema;
@@ -25,18 +26,29 @@ use crate::sql::plan::ir::{Node, Op, OverExpr, Plan};
 /// A physical expression over a stream's columns.
 pub fn physical(expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
     let df = DFSchema::try_from(Arc::clone(schema)).map_err(plan_error)?;
-    create_physical_expr(expr, &df, &ExecutionProps::new()).map_err(plan_error)
+    create_physical_expr(expr, &df, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        .map_err(plan_error)
 }
 
-fn physical_all<'a>(exprs: impl IntoIterator<Item = &'a Expr>, schema: &SchemaRef) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+fn physical_all<'a>(
+    exprs: impl IntoIterator<Item = &'a Expr>,
+    schema: &SchemaRef,
+) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
     exprs.into_iter().map(|e| physical(e, schema)).collect()
 }
 
 /// An aggregate and its FILTER, over a stream's columns.
-pub fn aggregate_expr(expr: &Expr, schema: &SchemaRef) -> Result<(Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>)> {
+pub fn aggregate_expr(
+    expr: &Expr,
+    schema: &SchemaRef,
+) -> Result<(Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>)> {
     let df = DFSchema::try_from(Arc::clone(schema)).map_err(plan_error)?;
-    let made = create_aggregate_expr_and_maybe_filter(expr, &df, schema.as_ref(), &ExecutionProps::new()).map_err(plan_error)?;
-    Ok((made.0, made.1))
+    let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+    let made = LoweredAggregateBuilder::new(expr, &df, schema.as_ref(), &props, &context)
+        .with_name(expr.schema_name().to_string())
+        .build()
+        .map_err(plan_error)?;
+    Ok((made.aggregate, made.filter))
 }
 
 fn kind(outer: bool) -> JoinKind {
@@ -105,19 +117,21 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
                 functions,
             })?)
         }
-        Op::IntervalJoin { outer, on, times, before, after, residual } => Box::new(IntervalJoin::new(IntervalJoinSpec {
-            left: input(0).clone(),
-            right: input(1).clone(),
-            output: node.stream.clone(),
-            kind: kind(*outer),
-            left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
-            right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
-            left_time: times.0,
-            right_time: times.1,
-            before: *before,
-            after: *after,
-            residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,
-        })?),
+        Op::IntervalJoin { outer, on, times, before, after, residual } => {
+            Box::new(IntervalJoin::new(IntervalJoinSpec {
+                left: input(0).clone(),
+                right: input(1).clone(),
+                output: node.stream.clone(),
+                kind: kind(*outer),
+                left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
+                right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
+                left_time: times.0,
+                right_time: times.1,
+                before: *before,
+                after: *after,
+                residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,
+            })?)
+        }
         Op::AsofJoin { outer, on, times, max_age, strict } => Box::new(AsofJoin::new(AsofJoinSpec {
             left: input(0).clone(),
             right: input(1).clone(),

@@ -60,7 +60,10 @@ impl Controls {
                 Control::Reference { change, asked_at, effective_at, changes } => {
                     state.references.apply(change, asked_at, effective_at, &changes)?;
                 }
-                Control::Program { .. } | Control::Partitions { .. } | Control::Ends { .. } | Control::Effective { .. } => {}
+                Control::Program { .. }
+                | Control::Partitions { .. }
+                | Control::Ends { .. }
+                | Control::Effective { .. } => {}
             }
         }
         state.next = end;

@@ -40,7 +40,10 @@ pub enum Port {
 /// Who takes a step's rows inside its instance.
 #[derive(Debug, Clone, Copy)]
 pub enum Consumer {
-    Port { step: StepId, port: usize },
+    Port {
+        step: StepId,
+        port: usize,
+    },
     Edge(EdgeId),
     /// Index into the plan's outputs.
     Output(usize),
@@ -84,7 +87,8 @@ pub struct Graph {
 impl Graph {
     pub fn new(plan: Arc<Plan>, partitions: Vec<u32>, shards: usize) -> Result<Self> {
         let tasks = partitions.iter().copied().max().unwrap_or(0).max(1) as usize;
-        let mut graph = Graph { plan: Arc::clone(&plan), steps: vec![], edges: vec![], tasks, shards, partitions };
+        let mut graph =
+            Graph { plan: Arc::clone(&plan), steps: vec![], edges: vec![], tasks, shards, partitions };
         graph.check_partitions()?;
         let mut step_of: BTreeMap<NodeId, StepId> = BTreeMap::new();
         let used = used_nodes(&plan);
@@ -104,7 +108,10 @@ impl Graph {
                             _ => 0,
                         };
                         let keys = (0..groups)
-                            .map(|c| Arc::new(Column::new(stream.schema.field(c).name(), c)) as Arc<dyn PhysicalExpr>)
+                            .map(|c| {
+                                Arc::new(Column::new(stream.schema.field(c).name(), c))
+                                    as Arc<dyn PhysicalExpr>
+                            })
                             .collect();
                         let partial = graph.push(Step {
                             node: id,

@@ -82,7 +82,11 @@ impl Instance {
         let mut here = Vec::new();
         let mut senders = BTreeMap::new();
         for (id, step) in world.graph.steps.iter().enumerate().filter(|(_, s)| s.site == site) {
-            here.extend(step.consumers.iter().filter_map(|c| if let Consumer::Output(o) = c { Some(*o) } else { None }));
+            here.extend(
+                step.consumers
+                    .iter()
+                    .filter_map(|c| if let Consumer::Output(o) = c { Some(*o) } else { None }),
+            );
             for port in &step.ports {
                 if let Port::Edge(edge) = port {
                     let count = match world.graph.edges[*edge].from {
@@ -157,8 +161,10 @@ impl Instance {
     }
 
     fn account(&self) {
-        let operators: usize = self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.bytes()).sum();
-        let held = operators + self.outputs.bytes() + self.lanes.iter().map(|l| l.lane().bytes()).sum::<usize>();
+        let operators: usize =
+            self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.bytes()).sum();
+        let held =
+            operators + self.outputs.bytes() + self.lanes.iter().map(|l| l.lane().bytes()).sum::<usize>();
         self.world.bytes[self.index].store(held, Ordering::Relaxed);
     }
 
@@ -171,7 +177,8 @@ impl Instance {
             match message {
                 Message::Rows(batch) => self.running(to)?.pending.push((port, batch)),
                 Message::Frontier(frontiers) => {
-                    let senders = self.senders.get_mut(&edge).ok_or_else(|| bug("an edge without senders"))?;
+                    let senders =
+                        self.senders.get_mut(&edge).ok_or_else(|| bug("an edge without senders"))?;
                     senders[from] = frontiers;
                     let least = (0..target.times)
                         .map(|t| senders.iter().map(|s| s[t]).min().unwrap_or(NOTHING))
@@ -190,7 +197,10 @@ impl Instance {
     fn set_frontier(&mut self, step: StepId, port: usize, frontiers: Vec<i64>) -> Result<()> {
         let running = self.running(step)?;
         if running.frontiers[port] != frontiers {
-            debug_assert!(running.frontiers[port].iter().zip(&frontiers).all(|(a, b)| a <= b), "a frontier moved back");
+            debug_assert!(
+                running.frontiers[port].iter().zip(&frontiers).all(|(a, b)| a <= b),
+                "a frontier moved back"
+            );
             running.frontiers[port] = frontiers;
             running.moved = true;
         }
@@ -229,8 +239,8 @@ impl Instance {
             if let Some(rows) = taken.rows {
                 self.give(step, vec![rows])?;
             }
-            self.side(&name, "late", taken.late.iter().map(|r| r.to_record()).collect())?;
-            self.side(&name, "rejected", taken.rejected.iter().map(|r| r.to_record()).collect())?;
+            self.side(&name, "late", taken.late.iter().map(|r| r.record()).collect())?;
+            self.side(&name, "rejected", taken.rejected.iter().map(|r| r.record()).collect())?;
         }
         if !world.options.external_control && world.ports.until.is_none() {
             for at in 0..self.lanes.len() {
@@ -275,7 +285,13 @@ impl Instance {
         for version in world.controls.versions_since(self.versions)? {
             self.versions += 1;
             busy = true;
-            let passed = self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.passed()).max().unwrap_or(NOTHING);
+            let passed = self
+                .steps
+                .values()
+                .filter_map(|s| s.operator.as_ref())
+                .map(|o| o.passed())
+                .max()
+                .unwrap_or(NOTHING);
             let first = self.versions == 1;
             let effective = match (version.effective_at, self.effective.get(&version.change)) {
                 (Some(at), _) => at,
@@ -283,7 +299,11 @@ impl Instance {
                 (None, None) if first => i64::MIN,
                 (None, None) => {
                     let at = version.asked_at.unwrap_or(passed).max(passed);
-                    let record = Control::Effective { change: version.change, task: self.index as u32, effective_at: at };
+                    let record = Control::Effective {
+                        change: version.change,
+                        task: self.index as u32,
+                        effective_at: at,
+                    };
                     world.controls.append_own(self.index, &record)?;
                     self.effective.insert(version.change, at);
                     at
@@ -331,7 +351,7 @@ impl Instance {
             let moved = std::mem::take(&mut running.moved);
             let frontiers = if moved { running.frontiers.clone() } else { Vec::new() };
             let mut out = Out::default();
-            let mut worked = || -> Result<Option<Vec<i64>>> {
+            let worked = || -> Result<Option<Vec<i64>>> {
                 for (port, batch) in pending {
                     busy = true;
                     operator.push(port, batch, &mut out)?;
@@ -368,7 +388,9 @@ impl Instance {
             *self.rows_out.entry(from).or_default() += batch.num_rows() as u64;
             for consumer in &world.graph.steps[from].consumers {
                 match consumer {
-                    Consumer::Port { step, port } => self.running(*step)?.pending.push((*port, batch.clone())),
+                    Consumer::Port { step, port } => {
+                        self.running(*step)?.pending.push((*port, batch.clone()))
+                    }
                     Consumer::Edge(edge) => {
                         let parts = split(&world.graph.edges[*edge], &batch, world.graph.shards)?;
                         for (shard, part) in parts.into_iter().enumerate() {
@@ -460,7 +482,10 @@ impl Instance {
     pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
         self.versions = from.u64()? as usize;
         if from.u64()? != self.lanes.len() as u64 {
-            return Err(Error::new(Code::NoCheckpoint, "the checkpoint has other partitions than the sources"));
+            return Err(Error::new(
+                Code::NoCheckpoint,
+                "the checkpoint has other partitions than the sources",
+            ));
         }
         for lane in &mut self.lanes {
             lane.restore(from)?;

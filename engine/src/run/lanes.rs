@@ -83,7 +83,8 @@ impl TaskLane {
             self.lane.reach(from);
         }
         self.bounded = bounded;
-        self.until = ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
+        self.until =
+            ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
         if !self.ended {
             let reader = source.open(self.partition, from).map_err(|e| e.or_at(self.place()))?;
             self.reader = Some(reader);
@@ -93,7 +94,11 @@ impl TaskLane {
     }
 
     pub fn place(&self) -> Place {
-        Place::Position { topic: self.table.name.clone(), partition: self.partition, offset: self.lane.position() }
+        Place::Position {
+            topic: self.table.name.clone(),
+            partition: self.partition,
+            offset: self.lane.position(),
+        }
     }
 
     pub fn lane(&self) -> &Lane {
@@ -116,7 +121,8 @@ impl TaskLane {
     pub fn fetch(&mut self, rows: usize) -> Result<Option<Fetched>> {
         let at = self.place();
         let Some(reader) = &mut self.reader else { return Ok(None) };
-        let mut fetched = reader.fetch(FetchLimit { rows, bytes: FETCH_BYTES }, Duration::ZERO).map_err(|e| e.or_at(at))?;
+        let mut fetched =
+            reader.fetch(FetchLimit { rows, bytes: FETCH_BYTES }, Duration::ZERO).map_err(|e| e.or_at(at))?;
         if let Some(until) = self.until
             && fetched.next > until
         {
@@ -188,7 +194,8 @@ impl TaskLane {
                 self.watermarks
                     .iter()
                     .filter(|((source, partition), _)| {
-                        (*source == self.source) == same && (*source, *partition) != (self.source, self.partition)
+                        (*source == self.source) == same
+                            && (*source, *partition) != (self.source, self.partition)
                     })
                     .map(|(_, w)| w.load(Ordering::Relaxed))
                     .filter(|w| *w != NOTHING)
@@ -198,7 +205,12 @@ impl TaskLane {
         } else {
             own.saturating_add(i64::try_from(confirmed.as_micros()).ok()?)
         };
-        Some(Mark { table: self.table.name.clone(), partition: self.partition, offset: self.lane.position(), watermark })
+        Some(Mark {
+            table: self.table.name.clone(),
+            partition: self.partition,
+            offset: self.lane.position(),
+            watermark,
+        })
     }
 
     pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {

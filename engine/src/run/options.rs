@@ -58,7 +58,7 @@ pub struct ReferenceChange {
 }
 
 /// Follows the reference database.
-pub trait ReferenceTail: Send {
+pub trait ReferenceTail: Send + Sync {
     /// All rows now, as inserts, and the change id up to which they stand.
     fn first(&mut self) -> Result<(i64, Vec<RowChange>)>;
     /// Changes after `change`, one for each transaction, in commit order.

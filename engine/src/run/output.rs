@@ -16,9 +16,9 @@ use weir_contract::{EventTime, Result, wire};
 
 use super::options::Ports;
 use crate::base::{FOREVER, NOTHING, StreamSchema};
+use crate::episodes::json;
 use crate::episodes::{Decide, DecideSpec, InputRange};
 use crate::rules::Rule;
-use crate::rules::value::json_value;
 use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 use crate::sql::plan::ir::{Output, Plan};
 use crate::state::{Loader, Saver};
@@ -85,7 +85,7 @@ impl Writer {
 }
 
 enum End {
-    Rule { decide: Box<Decide>, rule: String },
+    Rule { decide: Box<Decide>, rule: String, time: usize },
     Insert { stream: StreamSchema, visible: usize, version: String, rows: u64, heartbeat: i64, frontier: i64 },
 }
 
@@ -109,7 +109,14 @@ pub fn visible_columns(stream: &StreamSchema) -> usize {
 
 impl Outputs {
     /// `here` says which outputs end in this instance.
-    pub fn new(plan: &Plan, here: &[usize], instance: usize, env: &str, program: &str, ports: &Ports) -> Result<Self> {
+    pub fn new(
+        plan: &Plan,
+        here: &[usize],
+        instance: usize,
+        env: &str,
+        program: &str,
+        ports: &Ports,
+    ) -> Result<Self> {
         let mut ends: Vec<Option<(End, String)>> = plan.outputs.iter().map(|_| None).collect();
         let mut writers = BTreeMap::new();
         for at in here {
@@ -117,21 +124,29 @@ impl Outputs {
             let (end, name, factory) = match &plan.outputs[*at] {
                 Output::Rule { spec, .. } => {
                     let rule = Arc::new(Rule::new(spec, &node.stream)?);
-                    let event_time = rule.event_time(&node.stream)?;
+                    let event_time = rule.columns.time;
                     let decide = Decide::new(DecideSpec {
                         delay: node.delays[event_time],
                         event_time,
                         inputs: node
                             .ranges
                             .iter()
-                            .map(|(table, (before, after))| InputRange { table: table.clone(), before: *before, after: *after })
+                            .map(|(table, (before, after))| InputRange {
+                                table: table.clone(),
+                                before: *before,
+                                after: *after,
+                            })
                             .collect(),
                         input: node.stream.clone(),
                         rule,
                     })?;
                     let topic = topic_of(env, program, &spec.folder);
                     let factory = ports.outputs.as_ref().map(|open| open(&topic)).transpose()?;
-                    (End::Rule { decide: Box::new(decide), rule: spec.name.clone() }, topic, factory)
+                    (
+                        End::Rule { decide: Box::new(decide), rule: spec.name.clone(), time: event_time },
+                        topic,
+                        factory,
+                    )
                 }
                 Output::Insert { spec, target, .. } => {
                     let end = End::Insert {
@@ -184,19 +199,28 @@ impl Outputs {
     }
 
     /// The frontiers of an output's stream moved.
-    pub fn advance(&mut self, output: usize, frontiers: &[i64], observer: Option<&super::options::Observer>) -> Result<()> {
+    pub fn advance(
+        &mut self,
+        output: usize,
+        frontiers: &[i64],
+        observer: Option<&super::options::Observer>,
+    ) -> Result<()> {
         let Some((end, name)) = &mut self.ends[output] else { return Ok(()) };
         match end {
-            End::Rule { decide, rule } => {
+            End::Rule { decide, rule, time } => {
                 let mut events = Vec::new();
-                decide.advance(frontiers[decide.event_time()], &mut events)?;
+                decide.advance(frontiers[*time], &mut events)?;
                 tell(&mut self.events, rule, &events, observer);
                 send(self.writers.get_mut(name), events)
             }
             End::Insert { stream, heartbeat, frontier, .. } => {
                 *frontier = frontiers[stream.row_time];
-                let due = *frontier != FOREVER && *frontier != NOTHING && *frontier >= heartbeat.saturating_add(HEARTBEAT_EVERY);
-                let Some(writer) = self.writers.get_mut(name).filter(|w| due && !w.discards) else { return Ok(()) };
+                let due = *frontier != FOREVER
+                    && *frontier != NOTHING
+                    && *frontier >= heartbeat.saturating_add(HEARTBEAT_EVERY);
+                let Some(writer) = self.writers.get_mut(name).filter(|w| due && !w.discards) else {
+                    return Ok(());
+                };
                 // A heartbeat may not pass a row that is still to come: the frontier is the next row's least time.
                 *heartbeat = *frontier;
                 let time = EventTime(*frontier).to_string();
@@ -215,7 +239,7 @@ impl Outputs {
     /// The bounded inputs ended: timers run to the highest event time of the program.
     pub fn finish(&mut self, highest: i64, observer: Option<&super::options::Observer>) -> Result<()> {
         for (end, name) in self.ends.iter_mut().flatten() {
-            if let End::Rule { decide, rule } = end {
+            if let End::Rule { decide, rule, .. } = end {
                 let mut events = Vec::new();
                 decide.finish(highest, &mut events)?;
                 tell(&mut self.events, rule, &events, observer);
@@ -230,7 +254,11 @@ impl Outputs {
     }
 
     pub fn bytes(&self) -> usize {
-        self.ends.iter().flatten().map(|(end, _)| if let End::Rule { decide, .. } = end { decide.bytes() } else { 0 }).sum()
+        self.ends
+            .iter()
+            .flatten()
+            .map(|(end, _)| if let End::Rule { decide, .. } = end { decide.bytes() } else { 0 })
+            .sum()
     }
 
     pub fn sink_ends(&mut self) -> Result<BTreeMap<String, SinkEnds>> {
@@ -284,7 +312,12 @@ impl Outputs {
     }
 }
 
-fn tell(counts: &mut BTreeMap<String, u64>, rule: &str, events: &[Event], observer: Option<&super::options::Observer>) {
+fn tell(
+    counts: &mut BTreeMap<String, u64>,
+    rule: &str,
+    events: &[Event],
+    observer: Option<&super::options::Observer>,
+) {
     if events.is_empty() {
         return;
     }
@@ -311,14 +344,20 @@ fn send(writer: Option<&mut Writer>, events: Vec<Event>) -> Result<()> {
 }
 
 /// Rows as JSON objects with deterministic ids: of the statement and the row's canonical order.
-fn records(stream: &StreamSchema, visible: usize, version: &str, partition: u32, batch: &RecordBatch) -> Result<Vec<OutRecord>> {
+fn records(
+    stream: &StreamSchema,
+    visible: usize,
+    version: &str,
+    partition: u32,
+    batch: &RecordBatch,
+) -> Result<Vec<OutRecord>> {
     let times = batch.column(stream.row_time_column()).as_primitive::<TimestampMicrosecondType>();
     let mut ordinals: BTreeMap<String, u64> = BTreeMap::new();
     (0..batch.num_rows())
         .map(|row| {
             let mut object = Map::new();
             for (field, column) in stream.schema.fields().iter().zip(batch.columns()).take(visible) {
-                object.insert(field.name().clone(), json_value(column, row)?);
+                object.insert(field.name().clone(), json::value(column, row)?);
             }
             let mut parts = vec![Value::from(version)];
             for column in &stream.order {
@@ -327,7 +366,7 @@ fn records(stream: &StreamSchema, visible: usize, version: &str, partition: u32,
                     DataType::Timestamp(..) if column.is_valid(row) => {
                         Value::from(column.as_primitive::<TimestampMicrosecondType>().value(row))
                     }
-                    _ => json_value(column, row)?,
+                    _ => json::value(column, row)?,
                 });
             }
             let same = ordinals.entry(Value::Array(parts.clone()).to_string()).or_insert(0);

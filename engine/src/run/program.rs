@@ -65,10 +65,12 @@ pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Re
 fn lock(dir: &std::path::Path, program: &str) -> Result<File> {
     let path = dir.join(format!("{program}.lock"));
     let place = Place::Path(path.display().to_string());
-    let opened = std::fs::create_dir_all(dir).and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
+    let opened = std::fs::create_dir_all(dir)
+        .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
     let file = opened.map_err(|e| Error::new(Code::Io, e.to_string()).at(place.clone()))?;
     file.try_lock().map_err(|_| {
-        Error::new(Code::SecondProcess, format!("program `{program}` runs already with this data folder")).at(place)
+        Error::new(Code::SecondProcess, format!("program `{program}` runs already with this data folder"))
+            .at(place)
     })?;
     Ok(file)
 }
@@ -125,8 +127,16 @@ impl Program {
         let mut tail = ports.reference.take();
         if !plan.relations.is_empty() && !controls.has_versions() {
             let (change, changes) = tail.as_mut().map_or(Ok((0, Vec::new())), |t| t.first())?;
-            controls.append_shared(&Control::Program { name: options.program.clone(), version: plan_version.clone() })?;
-            controls.append_shared(&Control::Reference { change, asked_at: None, effective_at: Some(i64::MIN), changes })?;
+            controls.append_shared(&Control::Program {
+                name: options.program.clone(),
+                version: plan_version.clone(),
+            })?;
+            controls.append_shared(&Control::Reference {
+                change,
+                asked_at: None,
+                effective_at: Some(i64::MIN),
+                changes,
+            })?;
             controls.refresh()?;
         }
         let instances = graph.instances();
@@ -160,17 +170,28 @@ impl Program {
             partitions
                 .iter()
                 .enumerate()
-                .flat_map(|(source, list)| list.iter().map(move |p| ((source, p.number), AtomicI64::new(NOTHING))))
+                .flat_map(|(source, list)| {
+                    list.iter().map(move |p| ((source, p.number), AtomicI64::new(NOTHING)))
+                })
                 .collect::<BTreeMap<_, _>>(),
         );
         let mut loader = saved.map(|(_, state)| Loader::new(state));
         for index in 0..world.graph.instances() {
             let mut lanes = Vec::new();
             for (source, table) in plan.sources.iter().enumerate().filter(|_| index < world.graph.tasks) {
-                let Some(step) = world.graph.steps.iter().position(|s| s.source == Some(source)) else { continue };
+                let Some(step) = world.graph.steps.iter().position(|s| s.source == Some(source)) else {
+                    continue;
+                };
                 if let Some(partition) = partitions[source].iter().find(|p| p.number as usize == index) {
                     let append = table.append_time.unwrap_or(AppendTime::Broker);
-                    lanes.push(TaskLane::new(Arc::clone(table), source, partition.number, step, append, Arc::clone(&watermarks))?);
+                    lanes.push(TaskLane::new(
+                        Arc::clone(table),
+                        source,
+                        partition.number,
+                        step,
+                        append,
+                        Arc::clone(&watermarks),
+                    )?);
                 }
             }
             let mut instance = Instance::new(Arc::clone(world), index, lanes)?;
@@ -181,7 +202,10 @@ impl Program {
                 own.finish()?;
             }
             if let Some((manifest, _)) = saved {
-                let ends = manifest.sink_ends.get(index).ok_or_else(|| Error::new(Code::Damaged, "the manifest lacks an instance"))?;
+                let ends = manifest
+                    .sink_ends
+                    .get(index)
+                    .ok_or_else(|| Error::new(Code::Damaged, "the manifest lacks an instance"))?;
                 instance.outputs.read_back(ends)?;
             }
             for lane in &mut instance.lanes {
@@ -217,7 +241,9 @@ impl Program {
                                 break;
                             }
                             // A panic is weir's own bug: it stops the program as a fault, before any commit.
-                            let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| held(instance)?.step(true)));
+                            let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                                held(instance)?.step(true)
+                            }));
                             match stepped.unwrap_or_else(|p| Err(panicked(&p))) {
                                 Ok(b) => busy |= b,
                                 Err(error) => {
@@ -254,7 +280,13 @@ impl Program {
     }
 
     /// The program's loop; true where all inputs ended by themselves.
-    fn watch(&mut self, stop: &Stop, pause: &AtomicBool, fault: &Mutex<Option<Error>>, clock: &dyn weir_contract::Clock) -> Result<bool> {
+    fn watch(
+        &mut self,
+        stop: &Stop,
+        pause: &AtomicBool,
+        fault: &Mutex<Option<Error>>,
+        clock: &dyn weir_contract::Clock,
+    ) -> Result<bool> {
         let mut saved = clock.monotonic();
         let mut tailed = clock.monotonic();
         loop {
@@ -272,7 +304,8 @@ impl Program {
             }
             let held_now: usize = self.world.bytes.iter().map(|b| b.load(Ordering::Relaxed)).sum();
             self.peak = self.peak.max(held_now);
-            let due = self.store.is_some() && now.saturating_sub(saved) >= self.world.options.checkpoint_every;
+            let due =
+                self.store.is_some() && now.saturating_sub(saved) >= self.world.options.checkpoint_every;
             if due {
                 pause.store(true, Ordering::Release);
                 let cut = self.settle(false).and_then(|()| self.checkpoint());
@@ -384,7 +417,8 @@ impl Program {
     }
 
     fn report(&self, ended: bool) -> Result<Report> {
-        let mut report = Report { checkpoints: self.checkpoints, state_bytes_peak: self.peak, ended, ..Report::default() };
+        let mut report =
+            Report { checkpoints: self.checkpoints, state_bytes_peak: self.peak, ended, ..Report::default() };
         for table in &self.world.graph.plan.sources {
             report.sources.insert(table.name.clone(), Counts::default());
         }
@@ -422,8 +456,11 @@ fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String,
     }
     for (table, identity) in &manifest.identities {
         if identities.get(table).is_some_and(|now| now != identity) {
-            return Err(Error::new(Code::Recreated, format!("the log of `{table}` is not the one that the checkpoint knows"))
-                .expected(format!("{identity}, found {}", identities[table])));
+            return Err(Error::new(
+                Code::Recreated,
+                format!("the log of `{table}` is not the one that the checkpoint knows"),
+            )
+            .expected(format!("{identity}, found {}", identities[table])));
         }
     }
     Ok(())

@@ -80,7 +80,13 @@ impl References {
     }
 
     /// Takes one reference record; the first one gives every relation its first rows.
-    pub fn apply(&mut self, change: i64, asked_at: Option<i64>, effective_at: Option<i64>, changes: &[RowChange]) -> Result<()> {
+    pub fn apply(
+        &mut self,
+        change: i64,
+        asked_at: Option<i64>,
+        effective_at: Option<i64>,
+        changes: &[RowChange],
+    ) -> Result<()> {
         for row in changes {
             let Some(table) = self.tables.get_mut(&row.table) else { continue };
             if let Some(before) = &row.before {
@@ -112,7 +118,9 @@ impl References {
                     let table = self.tables.get(name).ok_or_else(|| {
                         datafusion::error::DataFusionError::Internal(format!("no reference table {name}"))
                     })?;
-                    let rows = table.batch().map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
+                    let rows = table
+                        .batch()
+                        .map_err(|e| datafusion::error::DataFusionError::External(Box::new(e)))?;
                     let memory = MemTable::try_new(Arc::clone(&table.schema), vec![vec![rows]])?;
                     scan.source = provider_as_source(Arc::new(memory));
                     Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
@@ -124,10 +132,17 @@ impl References {
         let batches = self
             .runtime
             .block_on(async { self.context.execute_logical_plan(plan).await?.collect().await })
-            .map_err(|e| Error::new(Code::Reference, format!("the query over {} failed: {}", relation.name, e.strip_backtrace())))?;
+            .map_err(|e| {
+                Error::new(
+                    Code::Reference,
+                    format!("the query over {} failed: {}", relation.name, e.strip_backtrace()),
+                )
+            })?;
         let columns = match batches.first() {
             None => return Ok(RecordBatch::new_empty(Arc::clone(&relation.schema))),
-            Some(first) => concat_batches(&first.schema(), &batches).map_err(internal_arrow)?.columns().to_vec(),
+            Some(first) => {
+                concat_batches(&first.schema(), &batches).map_err(internal_arrow)?.columns().to_vec()
+            }
         };
         RecordBatch::try_new(Arc::clone(&relation.schema), columns).map_err(internal_arrow)
     }
@@ -143,13 +158,19 @@ impl Table {
 }
 
 /// JSON objects to rows of a schema; missing columns are NULL.
-pub fn rows_to_batch<'a>(schema: &SchemaRef, rows: impl Iterator<Item = &'a Map<String, Value>>) -> Result<RecordBatch> {
+pub fn rows_to_batch<'a>(
+    schema: &SchemaRef,
+    rows: impl Iterator<Item = &'a Map<String, Value>>,
+) -> Result<RecordBatch> {
     let rows: Vec<&Map<String, Value>> = rows.collect();
     if rows.is_empty() {
         return Ok(RecordBatch::new_empty(Arc::clone(schema)));
     }
-    let bad = |e: datafusion::arrow::error::ArrowError| Error::new(Code::Reference, format!("a reference row does not fit its table: {e}"));
-    let mut decoder = ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(bad)?;
+    let bad = |e: datafusion::arrow::error::ArrowError| {
+        Error::new(Code::Reference, format!("a reference row does not fit its table: {e}"))
+    };
+    let mut decoder =
+        ReaderBuilder::new(Arc::clone(schema)).with_batch_size(rows.len()).build_decoder().map_err(bad)?;
     decoder.serialize(&rows).map_err(bad)?;
     let batch = decoder.flush().map_err(bad)?;
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(schema))))
@@ -170,15 +191,19 @@ async fn memory_rows(context: &SessionContext, spec: &TableSpec, schema: &Schema
         .map(|row| format!("({})", row.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
         .collect();
     let refused = |e: datafusion::error::DataFusionError| {
-        Error::new(Code::Plan, format!("the rows of `{}` cannot be read: {}", spec.name, e.strip_backtrace())).at(spec.place.clone())
+        Error::new(Code::Plan, format!("the rows of `{}` cannot be read: {}", spec.name, e.strip_backtrace()))
+            .at(spec.place.clone())
     };
     let query = format!("VALUES {}", rows.join(", "));
     let batches = context.sql(&query).await.map_err(refused)?.collect().await.map_err(refused)?;
     let all = concat_batches(&batches[0].schema(), &batches).map_err(internal_arrow)?;
     if all.num_columns() != schema.fields().len() {
-        return Err(Error::new(Code::Plan, format!("the rows of `{}` have {} values", spec.name, all.num_columns()))
-            .expected(format!("{} values", schema.fields().len()))
-            .at(spec.place.clone()));
+        return Err(Error::new(
+            Code::Plan,
+            format!("the rows of `{}` have {} values", spec.name, all.num_columns()),
+        )
+        .expected(format!("{} values", schema.fields().len()))
+        .at(spec.place.clone()));
     }
     let columns = all
         .columns()
