@@ -62,13 +62,13 @@ impl JoinKeys {
     }
 
     /// Keys numbered so far: numbers are below it.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.values.as_ref().map_or(1, |v| v.len())
     }
 
     /// Whether most keys must belong to no row of `rows` any more.
     pub fn overgrown(&self, rows: usize) -> bool {
-        self.len() > 2 * rows + SPARE_KEYS
+        self.count() > 2 * rows + SPARE_KEYS
     }
 
     pub fn bytes(&self) -> usize {

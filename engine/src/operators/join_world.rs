@@ -239,10 +239,10 @@ pub fn drive(
             for (port, rows) in left.iter().enumerate() {
                 // A port may stand still, for long.
                 if done || rng.chance(2) {
-                    for time in 0..2 {
+                    for (time, given) in given[port].iter_mut().enumerate() {
                         let low = rows.iter().map(|r| r.time(time)).min().unwrap_or(FOREVER);
                         let held = if low == FOREVER { low } else { low - rng.pick(&[0, 0, 3]) };
-                        given[port][time] = held.max(given[port][time]);
+                        *given = held.max(*given);
                     }
                 }
             }

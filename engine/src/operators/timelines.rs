@@ -121,7 +121,7 @@ impl Timelines {
             return Err(Error::new(Code::Internal, "a join holds more than 4 billion rows"));
         }
         debug_assert!(self.entries.last().is_none_or(|e| e.time <= times[0]), "rows in canonical order");
-        self.chains.resize(self.keys.len(), EMPTY);
+        self.chains.resize(self.keys.count(), EMPTY);
         self.entries.reserve(times.len());
         for (time, number) in times.iter().zip(numbers) {
             let position = self.entries.len() as u32;

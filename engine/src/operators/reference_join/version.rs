@@ -48,7 +48,7 @@ impl Version {
         let rows = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(internal_arrow)?;
         let mut numbers = Vec::new();
         keys.number(right_keys, &rows, &mut numbers)?;
-        let mut starts = vec![0; keys.len() + 1];
+        let mut starts = vec![0; keys.count() + 1];
         for number in numbers.iter().filter(|n| **n != NONE) {
             starts[*number as usize + 1] += 1;
         }
