@@ -200,11 +200,11 @@ impl Decide {
         let facts = Facts::bind(&self.writer.rule, &self.columns, batch)?;
         let slots = self.keys.find(batch)?;
         let mut equals: HashMap<(u32, Option<&str>), u64> = HashMap::new();
-        for row in 0..batch.num_rows() {
+        for (row, &slot) in slots.iter().enumerate() {
             if row > 0 && facts.times.value(row) != facts.times.value(row - 1) {
                 equals.clear();
             }
-            let ordinal = equals.entry((slots[row], facts.reason.get(row))).or_insert(0);
+            let ordinal = equals.entry((slot, facts.reason.get(row))).or_insert(0);
             events.push(self.writer.row(&facts, row, *ordinal)?);
             *ordinal += 1;
         }
@@ -229,21 +229,22 @@ impl Decide {
             while from < slots.len() {
                 let time = times[from];
                 let to = from + times[from..].iter().take_while(|t| **t == time).count();
-                for row in from..to {
-                    self.keys.slot(slots[row])?.instant = row as u32;
+                let here = || (from..to).zip(&slots[from..to]);
+                for (row, &at) in here() {
+                    self.keys.slot(at)?.instant = row as u32;
                 }
-                for row in from..to {
-                    let slot = self.keys.slot(slots[row])?;
+                for (row, &at) in here() {
+                    let slot = self.keys.slot(at)?;
                     if slot.instant != row as u32 {
                         continue;
                     }
                     if slot.source == STORED {
-                        touched.push(slots[row]);
+                        touched.push(at);
                     }
                     let mut run = Run { spans: &spans, facts: Some(facts), drafts: &mut drafts };
-                    run.timers(slots[row], slot, time);
-                    run.row(slots[row], slot, facts, row);
-                    run.timers(slots[row], slot, time.saturating_add(1));
+                    run.timers(at, slot, time);
+                    run.row(at, slot, facts, row);
+                    run.timers(at, slot, time.saturating_add(1));
                 }
                 from = to;
             }

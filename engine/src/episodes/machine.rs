@@ -54,8 +54,11 @@ const ON_ROW: [[State; 5]; 4] = [
     [Active, Clearing, Active, Clearing, Clearing],
 ];
 
+/// The next state, and what is told about it.
+type Move = (State, Option<Label>);
+
 /// What a timer does, by state (rows) and [`Cause`] (columns); `None` where it cannot run.
-const ON_TIMER: [[Option<(State, Option<Label>)>; 3]; 6] = [
+const ON_TIMER: [[Option<Move>; 3]; 6] = [
     // fire_after                      clear_after                     no_data
     [None, None, Some((Silent, Some(Label::NoData)))],
     [Some((Active, Some(Label::New))), None, Some((Ok, None))],
