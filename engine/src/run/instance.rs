@@ -220,10 +220,10 @@ impl Instance {
         let now = world.ports.clock.monotonic();
         let mut fetched = Vec::new();
         for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if !over || lane.watermark() == own {
-                if let Some(got) = lane.fetch(world.options.batch_rows)? {
-                    fetched.push((at, got));
-                }
+            if (!over || lane.watermark() == own)
+                && let Some(got) = lane.fetch(world.options.batch_rows)?
+            {
+                fetched.push((at, got));
             }
         }
         if world.options.external_control && fetched.iter().any(|(_, f)| f.batch.is_some()) {

@@ -428,7 +428,7 @@ impl Program {
                 let counts = lane.lane().counts();
                 counts.check().map_err(|e| e.or_at(lane.place()))?;
                 if let Some(sum) = report.sources.get_mut(&lane.table.name) {
-                    *sum = *sum + counts;
+                    *sum += counts;
                 }
                 report.positions.insert((lane.table.name.clone(), lane.partition), lane.lane().position());
             }
