@@ -51,6 +51,8 @@ pub struct World {
 }
 
 const START: i64 = 1_772_352_000_000_000;
+/// Coarse, so that times often equal the watermark and the horizon to the microsecond.
+const TICK: i64 = 100_000;
 
 impl World {
     pub fn seeded(seed: u64) -> World {
@@ -60,10 +62,10 @@ impl World {
         let (mut records, mut marks, mut offset, mut now) =
             (Vec::new(), Vec::new(), dice.below(3) as i64, START);
         for _ in 0..count {
-            now += dice.below(400) as i64 * 1_000;
+            now += dice.below(5) as i64 * TICK;
             if dice.below(40) == 0 {
-                now += dice.below(4_000) as i64 * 1_000;
-                marks.push((offset, now - dice.below(3_000) as i64 * 1_000));
+                now += dice.below(40) as i64 * TICK;
+                marks.push((offset, now - dice.below(30) as i64 * TICK));
             }
             let gap = dice.below(12) == 0;
             offset += i64::from(gap) * 2;
@@ -85,7 +87,8 @@ fn record(dice: &mut Dice, offset: i64, now: i64, gap: bool) -> Raw {
         0 => now - 20_000_000,
         1 => now + 5_000_000,
         2 => now + 2_500_000,
-        _ => now - dice.below(3_500) as i64 * 1_000 - dice.below(3) as i64 * 7,
+        3 => now - 7,
+        _ => now - dice.below(35) as i64 * TICK,
     };
     if dice.below(9) == 0 {
         let text = EventTime(time).to_string();
