@@ -4,16 +4,16 @@
 //! below; only `run` sees all of them (held by the tidy test). `base` holds what all share.
 
 pub mod base;
-pub mod connect;
-pub mod control;
-pub mod decode;
-pub mod episodes;
+pub mod source;
 pub mod numeric;
+pub mod sql;
+pub mod decode;
+pub mod watermark;
+pub mod control;
+pub mod state;
 pub mod operators;
 pub mod rules;
-pub mod run;
+pub mod episodes;
 pub mod sink;
-pub mod source;
-pub mod sql;
-pub mod state;
-pub mod watermark;
+pub mod connect;
+pub mod run;
