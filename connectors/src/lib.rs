@@ -1,3 +1,4 @@
 //! Sources and sinks.
 
 pub mod kafka;
+pub mod reference;

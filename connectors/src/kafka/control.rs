@@ -129,7 +129,7 @@ impl KafkaControlLog {
 
 impl ControlLog for KafkaControlLog {
     fn append(&self, partition: u32, record: &Control) -> Result<i64> {
-        let value = serde_json::to_vec(record).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        let value = record.to_bytes()?;
         let count = self.appends.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{:016x}-{count}", self.process);
         let target = number(partition)?;
@@ -193,10 +193,7 @@ impl ControlLog for KafkaControlLog {
 }
 
 fn decode(message: &BorrowedMessage<'_>) -> Result<Control> {
-    serde_json::from_slice(message.payload().unwrap_or_default()).map_err(|e| {
-        Error::new(Code::Damaged, format!("a control record cannot be read: {e}"))
-            .expected("a record that this version of weir knows")
-    })
+    Control::from_bytes(message.payload().unwrap_or_default())
 }
 
 fn mark_of<'a>(message: &'a BorrowedMessage<'_>) -> Option<&'a [u8]> {
