@@ -124,13 +124,20 @@ impl Instance {
             unmatched: BTreeMap::new(),
             rows_out: BTreeMap::new(),
         };
-        let (own, effective) = instance.world.controls.own(index)?;
-        instance.effective = effective;
-        for mark in &own {
-            instance.lanes.iter_mut().for_each(|lane| lane.mark(mark));
-        }
         instance.absent_sources()?;
         Ok(instance)
+    }
+
+    /// Takes what the control log holds for this instance, once its lanes stand where they go on.
+    /// Marks that a checkpoint holds already raise nothing again.
+    pub fn catch_up(&mut self) -> Result<()> {
+        let (own, effective) = self.world.controls.own(self.index)?;
+        self.effective = effective;
+        let shared = self.world.controls.marks_since(&mut self.marks)?;
+        for mark in own.iter().chain(&shared) {
+            self.lanes.iter_mut().for_each(|lane| lane.mark(mark));
+        }
+        Ok(())
     }
 
     /// A table without this partition has nothing to wait for here.
@@ -211,7 +218,8 @@ impl Instance {
         let world = Arc::clone(&self.world);
         let budget = world.options.memory_bytes / (2 * world.graph.instances());
         let over = world.bytes[self.index].load(Ordering::Relaxed) > budget;
-        let own = self.lanes.iter().filter(|l| !l.ended).map(|l| l.watermark()).min().unwrap_or(FOREVER);
+        // A lane at the end of its log holds nobody back: what arrives there is taken at once.
+        let own = self.lanes.iter().filter(|l| !l.at_rest()).map(|l| l.watermark()).min().unwrap_or(FOREVER);
         world.task_frontiers[self.index].store(own, Ordering::Relaxed);
         let lowest = world.task_frontiers.iter().map(|f| f.load(Ordering::Relaxed)).min().unwrap_or(NOTHING);
         if own > lowest && world.sharded_bytes() > world.options.memory_bytes / 2 {
@@ -220,7 +228,7 @@ impl Instance {
         let now = world.ports.clock.monotonic();
         let mut fetched = Vec::new();
         for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if (!over || lane.watermark() == own)
+            if (!over || lane.at_rest() || lane.watermark() == own)
                 && let Some(got) = lane.fetch(world.options.batch_rows)?
             {
                 fetched.push((at, got));
@@ -277,6 +285,13 @@ impl Instance {
         let mut busy = false;
         for mark in world.controls.marks_since(&mut self.marks)? {
             for lane in &mut self.lanes {
+                if lane.is_of(&mark) && mark.offset < lane.lane().position() {
+                    let why = format!(
+                        "an idle mark at offset {} came after the position had passed it",
+                        mark.offset
+                    );
+                    return Err(Error::new(Code::PassedEffect, why).at(lane.place()));
+                }
                 lane.mark(&mark);
                 lane.publish();
             }

@@ -109,9 +109,13 @@ impl TaskLane {
         self.lane.watermark()
     }
 
-    /// Takes a mark that is for this lane.
+    pub fn is_of(&self, mark: &Mark) -> bool {
+        mark.table == self.table.name && mark.partition == self.partition
+    }
+
+    /// Takes a mark if it is for this lane.
     pub fn mark(&mut self, mark: &Mark) {
-        if mark.table == self.table.name && mark.partition == self.partition {
+        if self.is_of(mark) {
             self.lane.mark(mark.offset, mark.watermark);
             self.lane.reach(self.lane.position());
         }

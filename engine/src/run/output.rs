@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use weir_contract::event::{Event, Id, version_of};
 use weir_contract::{EventTime, Result, wire};
 
-use super::options::Ports;
+use super::options::{Options, Ports};
 use crate::base::{FOREVER, NOTHING, StreamSchema};
 use crate::episodes::json;
 use crate::episodes::{Decide, DecideSpec, InputRange};
@@ -95,6 +95,8 @@ pub struct Outputs {
     pub writers: BTreeMap<String, Writer>,
     pub events: BTreeMap<String, u64>,
     partition: u32,
+    /// The run goes on from a checkpoint.
+    restored: bool,
 }
 
 /// The topic of a rule's events.
@@ -166,19 +168,31 @@ impl Outputs {
             }
             ends[*at] = Some((end, name));
         }
-        Ok(Self { ends, writers, events: BTreeMap::new(), partition: instance as u32 })
+        Ok(Self { ends, writers, events: BTreeMap::new(), partition: instance as u32, restored: false })
     }
 
     /// A side stream (late, rejected) of a table, opened at its first record.
     pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, ports: &Ports, writer: &str) -> Result<()> {
         if !self.writers.contains_key(topic) {
-            let factory = ports.outputs.as_ref().map(|open| open(topic)).transpose()?;
-            self.writers.insert(topic.to_owned(), Writer::open(factory.as_ref(), writer)?);
+            self.open_side(topic, ports, writer)?;
+            if self.restored
+                && let Some(writer) = self.writers.get_mut(topic)
+            {
+                // First opened after the checkpoint: whatever is there may be re-made.
+                let whole = writer.ends()?.into_iter().map(|(p, _)| (p, 0)).collect();
+                writer.read_back(&whole)?;
+            }
         }
         match self.writers.get_mut(topic) {
             Some(writer) => writer.write(records),
             None => Ok(()),
         }
+    }
+
+    fn open_side(&mut self, topic: &str, ports: &Ports, writer: &str) -> Result<()> {
+        let factory = ports.outputs.as_ref().map(|open| open(topic)).transpose()?;
+        self.writers.insert(topic.to_owned(), Writer::open(factory.as_ref(), writer)?);
+        Ok(())
     }
 
     pub fn push(&mut self, output: usize, batch: RecordBatch) -> Result<()> {
@@ -265,9 +279,24 @@ impl Outputs {
         self.writers.iter_mut().map(|(name, w)| Ok((name.clone(), w.ends()?))).collect()
     }
 
-    pub fn read_back(&mut self, from: &BTreeMap<String, SinkEnds>) -> Result<()> {
-        for (name, writer) in &mut self.writers {
-            if let Some(from) = from.get(name) {
+    /// Learns what the outputs hold since a checkpoint; its side streams are opened again.
+    pub fn read_back(
+        &mut self,
+        from: &BTreeMap<String, SinkEnds>,
+        instance: usize,
+        options: &Options,
+        ports: &Ports,
+    ) -> Result<()> {
+        self.restored = true;
+        for (name, from) in from {
+            if !self.writers.contains_key(name) {
+                self.open_side(
+                    name,
+                    ports,
+                    &format!("{}.{}.{name}.{instance}", options.env, options.program),
+                )?;
+            }
+            if let Some(writer) = self.writers.get_mut(name) {
                 writer.read_back(from)?;
             }
         }

@@ -206,8 +206,9 @@ impl Program {
                     .sink_ends
                     .get(index)
                     .ok_or_else(|| Error::new(Code::Damaged, "the manifest lacks an instance"))?;
-                instance.outputs.read_back(ends)?;
+                instance.outputs.read_back(ends, index, &world.options, &world.ports)?;
             }
+            instance.catch_up()?;
             for lane in &mut instance.lanes {
                 let partition = partitions[lane.source].iter().find(|p| p.number == lane.partition);
                 let (start, bounded) = partition.map_or((0, false), |p| (p.start, p.bounded));
