@@ -117,6 +117,7 @@ impl SinkFactory for KafkaSink {
             asker: self.asker.clone(),
             stable: self.stable.clone(),
             health: self.health.clone(),
+            partitions: count(&self.asker.partitions(self.options.timeout)?)?,
             pending: Vec::new(),
             pending_bytes: 0,
             sent: 0,
@@ -215,6 +216,8 @@ struct Writer {
     asker: Arc<Asker>,
     stable: Arc<Asker>,
     health: Health,
+    /// How many the topic was seen to have.
+    partitions: u32,
     /// Not known to be committed, in order.
     pending: Vec<OutRecord>,
     pending_bytes: usize,
@@ -386,6 +389,14 @@ impl Sink for Writer {
 
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
         self.alive()?;
+        // librdkafka says so only after the fact, by failing the whole transaction.
+        if let Some(beyond) = records.iter().filter_map(|r| r.partition).find(|p| *p >= self.partitions) {
+            self.partitions = count(&self.asker.partitions(self.options.timeout)?)?;
+            if beyond >= self.partitions {
+                return Err(Error::new(Code::NoTopic, self.doing("writing"))
+                    .expected(format!("a partition below {}, not {beyond}", self.partitions)));
+            }
+        }
         self.pending_bytes += records.iter().map(bytes_of).sum::<usize>();
         self.pending.extend(records);
         if self.pending_bytes > PENDING_BYTES_MAX { self.commit() } else { Ok(()) }
@@ -412,6 +423,10 @@ impl Sink for Writer {
         }
         self.await_visible(until)
     }
+}
+
+fn count(partitions: &[u32]) -> Result<u32> {
+    u32::try_from(partitions.len()).map_err(|e| Error::new(Code::Internal, e.to_string()))
 }
 
 fn bytes_of(record: &OutRecord) -> usize {

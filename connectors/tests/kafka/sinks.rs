@@ -205,3 +205,18 @@ fn a_commit_long_after_its_records_loses_nothing() {
     out.commit().unwrap();
     assert_eq!(read_all(&options), numbers(0..9));
 }
+
+#[test]
+fn a_partition_that_is_not_there_is_refused_at_once_and_a_new_one_is_found() {
+    let _broker = steady();
+    let options = topic("beyond", 1);
+    let mut out = writer(&options, "w");
+    let beyond = OutRecord { partition: Some(1), ..record(1) };
+    let refused = out.write(vec![record(0), beyond.clone()]).unwrap_err();
+    assert_eq!(refused.code(), Code::NoTopic, "{refused}");
+    Admin::new(&options).unwrap().widen(&options.topic, 2).unwrap();
+    out.write(vec![record(0), beyond]).unwrap();
+    out.commit().unwrap();
+    assert_eq!(read_all(&options), numbers(0..1), "nothing of the refused call was kept");
+    assert_eq!(drain(source(&options).open(1, 0).unwrap().as_mut(), WIDE).1, numbers(1..2));
+}
