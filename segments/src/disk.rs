@@ -195,9 +195,7 @@ pub(crate) fn ensure_identity(folder: &Path) -> Result<String> {
     }
     let (draft, path) = (folder.join("identity.new"), folder.join("identity"));
     let write = || {
-        let mut chance = [0_u8; 16];
-        File::open("/dev/urandom")?.read_exact(&mut chance)?;
-        let id: String = chance.iter().map(|b| format!("{b:02x}")).collect();
+        let id = chance_id()?;
         let mut file = File::create(&draft)?;
         file.write_all(id.as_bytes())?;
         file.sync_all()?;
@@ -206,4 +204,11 @@ pub(crate) fn ensure_identity(folder: &Path) -> Result<String> {
         Ok(id)
     };
     write().map_err(failed(&path))
+}
+
+/// 32 hex digits by chance: an identity that no other log has.
+pub fn chance_id() -> io::Result<String> {
+    let mut chance = [0_u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut chance)?;
+    Ok(chance.iter().map(|b| format!("{b:02x}")).collect())
 }

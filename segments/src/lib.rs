@@ -25,6 +25,7 @@ mod recover;
 mod writer;
 
 pub use batch::{Batch, Column, RecordHeader};
+pub use disk::chance_id;
 pub use frame::{FRAME_BYTES, RECORD_BYTES_MAX, Record};
 pub use reader::Reader;
 pub use writer::{Writer, WriterOptions};

@@ -14,7 +14,7 @@ use weir_contract::{Code, Error, Result};
 use crate::batch::Batch;
 use crate::disk;
 use crate::frame::{self, HEAD_BYTES};
-use crate::recover::{self, FrameFile, damaged};
+use crate::recover::{EndFinder, FrameFile, damaged};
 
 /// Batches stay below this, so that 32-bit offsets into their columns suffice.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -31,6 +31,7 @@ pub struct Reader {
     record_at: usize,
     position: i64,
     end: i64,
+    ends: EndFinder,
 }
 
 impl Reader {
@@ -46,7 +47,8 @@ impl Reader {
         if from < *start {
             return Err(trimmed(folder, from, *start));
         }
-        let end = recover::visible_end(folder)?;
+        let mut ends = EndFinder::new(folder);
+        let end = ends.find()?;
         if from > end {
             let what = format!("offset {from} is above the end, {end}");
             return Err(Error::new(Code::Recreated, what).at(disk::place(folder)));
@@ -58,7 +60,8 @@ impl Reader {
             Err(e) => return Err(disk::failed(&disk::segment_path(folder, base))(e)),
         };
         let (folder, position) = (folder.to_path_buf(), from);
-        let mut reader = Self { folder, file, frame_at: 0, frame_base: base, record_at: 0, position, end };
+        let mut reader =
+            Self { folder, file, frame_at: 0, frame_base: base, record_at: 0, position, end, ends };
         reader.seek(base)?;
         Ok(reader)
     }
@@ -69,8 +72,8 @@ impl Reader {
     }
 
     /// The offset after the last visible record, now.
-    pub fn end(&self) -> Result<i64> {
-        recover::visible_end(&self.folder)
+    pub fn end(&mut self) -> Result<i64> {
+        self.ends.find()
     }
 
     /// Offset of the next record.
@@ -90,7 +93,7 @@ impl Reader {
     /// `W0403` where retention overtook the reader, `W0502` where bytes are bad.
     pub fn next_batch(&mut self, rows: usize, bytes: usize) -> Result<Option<Batch>> {
         if self.position >= self.end {
-            let end = recover::visible_end(&self.folder)?;
+            let end = self.ends.find()?;
             if end < self.position {
                 let what = format!("the log ends at {end}, below offset {}", self.position);
                 return Err(Error::new(Code::Recreated, what).at(disk::place(&self.folder)));
@@ -206,9 +209,10 @@ impl Reader {
             .ok_or_else(|| Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)))
     }
 
-    /// Start and visible end of a folder's log, without reading it.
+    /// Start and visible end of a folder's log, without reading its records where the mark
+    /// is of this boot.
     pub fn bounds(folder: &Path) -> Result<(i64, i64)> {
-        Ok((start(folder)?, recover::visible_end(folder)?))
+        Ok((start(folder)?, EndFinder::new(folder).find()?))
     }
 }
 

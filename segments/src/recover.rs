@@ -192,14 +192,34 @@ pub(crate) fn damaged(path: &Path, at: u64, offset: i64) -> Error {
         .at(disk::place(path))
 }
 
-/// Up to which offset a folder can be read.
-pub(crate) fn visible_end(folder: &Path) -> Result<i64> {
-    let mark = disk::read_mark(folder)?;
-    if let Mark::Exact(durable) = mark {
-        return Ok(durable);
+/// Asks up to which offset a folder can be read. Cheap again and again: where only a scan of the last
+/// file can tell, the answer holds until that file changes.
+pub(crate) struct EndFinder {
+    folder: PathBuf,
+    /// Last file, its length, and the end that was found.
+    scanned: Option<(i64, u64, i64)>,
+}
+
+impl EndFinder {
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.into(), scanned: None }
     }
-    match disk::segments(folder)?.last() {
-        Some(base) => Ok(scan_last(folder, *base, mark)?.next),
-        None => Ok(0),
+
+    pub fn find(&mut self) -> Result<i64> {
+        let mark = disk::read_mark(&self.folder)?;
+        if let Mark::Exact(durable) = mark {
+            return Ok(durable);
+        }
+        let Some(base) = disk::segments(&self.folder)?.last().copied() else { return Ok(0) };
+        let path = disk::segment_path(&self.folder, base);
+        let bytes = std::fs::metadata(&path).map_err(disk::failed(&path))?.len();
+        if let Some((known, length, end)) = self.scanned
+            && (known, length) == (base, bytes)
+        {
+            return Ok(end);
+        }
+        let end = scan_last(&self.folder, base, mark)?.next;
+        self.scanned = Some((base, bytes, end));
+        Ok(end)
     }
 }

@@ -161,6 +161,11 @@ impl Writer {
         self.synced
     }
 
+    /// Nothing can be written any more; open the log again.
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
     /// Append time for a record now: whole milliseconds, never before the last record's.
     pub fn stamp(&self, clock: &dyn Clock) -> i64 {
         clock.now_us().div_euclid(1_000).max(self.last_append_ms)
