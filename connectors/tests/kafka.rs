@@ -9,6 +9,8 @@ mod control;
 mod outage;
 #[path = "kafka/sinks.rs"]
 mod sinks;
+#[path = "kafka/suite.rs"]
+mod suite;
 #[path = "kafka/sources.rs"]
 mod sources;
 
