@@ -3,6 +3,7 @@
 //! Each connector implements the ports of the engine and passes [`compliance`].
 
 pub mod compliance;
+pub mod file;
 pub mod kafka;
 pub mod log;
 pub mod partitioner;

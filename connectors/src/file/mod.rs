@@ -1,0 +1,184 @@
+//! Files as sources and sinks: connectors `single_file` and `filesystem`.
+//!
+//! | file      | what                                                           |
+//! |-----------|----------------------------------------------------------------|
+//! | `lines`   | JSON lines in; position = line number                          |
+//! | `parquet` | Parquet rows in; position = row number                         |
+//! | `sink`    | JSON lines out, with a side file of what was committed         |
+//!
+//! A folder with several files is one table with several partitions: number = rank of the file name.
+//! All are bounded. Files have no append time, so the guard against clocks ahead is off, and no
+//! heartbeats.
+
+mod lines;
+mod parquet;
+mod sink;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weir_contract::{Code, Error, Place, Result};
+use weir_engine::connect::{Connector, OptionDoc};
+use weir_engine::sink::SinkFactory;
+use weir_engine::source::{Partition, PartitionReader, Source};
+use weir_engine::sql::catalog::{Format, TableSpec};
+
+use crate::paths::{Roots, open_regular};
+
+const OPTIONS: &[OptionDoc] = &[OptionDoc { name: "path", required: true, doc: "the file, or the folder" }];
+
+/// `connector = 'single_file'`: one file, one partition.
+#[derive(Clone)]
+pub struct SingleFile(Roots);
+
+/// `connector = 'filesystem'`: a folder, one partition a file.
+#[derive(Clone)]
+pub struct Filesystem(Roots);
+
+impl SingleFile {
+    /// `path` must lie in `roots`.
+    pub fn new(roots: Roots) -> Self {
+        Self(roots)
+    }
+}
+
+impl Filesystem {
+    pub fn new(roots: Roots) -> Self {
+        Self(roots)
+    }
+}
+
+fn path_of(roots: &Roots, table: &TableSpec) -> Result<PathBuf> {
+    let path = table.options.get("path").ok_or_else(|| {
+        Error::new(Code::BadOption, format!("table `{}` has no option `path`", table.name))
+            .expected("path = '…'")
+            .at(table.place.clone())
+    })?;
+    roots.resolve(path).map_err(|e| e.or_at(table.place.clone()))
+}
+
+fn no_parquet_sink(table: &TableSpec) -> Result<()> {
+    match table.format {
+        Format::Json => Ok(()),
+        Format::Parquet => Err(Error::new(Code::NotYet, "a Parquet sink is not there yet")
+            .expected("format = 'json'")
+            .at(table.place.clone())),
+    }
+}
+
+impl Connector for SingleFile {
+    fn name(&self) -> &'static str {
+        "single_file"
+    }
+
+    fn options(&self) -> &'static [OptionDoc] {
+        OPTIONS
+    }
+
+    fn source(&self, table: &TableSpec) -> Result<Arc<dyn Source>> {
+        let path = path_of(&self.0, table)?;
+        open_regular(&path).map_err(|e| e.or_at(table.place.clone()))?;
+        Ok(Arc::new(Files { root: path.clone(), files: vec![path], format: table.format }))
+    }
+
+    fn sink(&self, table: &TableSpec) -> Result<Arc<dyn SinkFactory>> {
+        no_parquet_sink(table)?;
+        Ok(Arc::new(sink::FileSinks::one(path_of(&self.0, table)?)))
+    }
+}
+
+impl Connector for Filesystem {
+    fn name(&self) -> &'static str {
+        "filesystem"
+    }
+
+    fn options(&self) -> &'static [OptionDoc] {
+        OPTIONS
+    }
+
+    fn source(&self, table: &TableSpec) -> Result<Arc<dyn Source>> {
+        let root = path_of(&self.0, table)?;
+        let files = files_in(&root, table.format).map_err(|e| e.or_at(table.place.clone()))?;
+        Ok(Arc::new(Files { root, files, format: table.format }))
+    }
+
+    fn sink(&self, table: &TableSpec) -> Result<Arc<dyn SinkFactory>> {
+        no_parquet_sink(table)?;
+        Ok(Arc::new(sink::FileSinks::folder(path_of(&self.0, table)?)))
+    }
+}
+
+pub(crate) fn bad(path: &Path, why: impl ToString) -> Error {
+    Error::new(Code::BadFile, why.to_string()).at(Place::Path(path.display().to_string()))
+}
+
+/// The files of a table's format in a folder, by name. Hidden files and other endings are left out.
+fn files_in(folder: &Path, format: Format) -> Result<Vec<PathBuf>> {
+    let wanted: &[&str] = match format {
+        Format::Json => &["json", "jsonl", "ndjson"],
+        Format::Parquet => &["parquet"],
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| bad(folder, e))? {
+        let path = entry.map_err(|e| bad(folder, e))?.path();
+        let hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        if !hidden && wanted.contains(&ending) {
+            open_regular(&path)?;
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(
+            bad(folder, "no file to read").expected(format!("files that end in .{}", wanted.join(", .")))
+        );
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// One table over files.
+struct Files {
+    root: PathBuf,
+    files: Vec<PathBuf>,
+    format: Format,
+}
+
+impl Source for Files {
+    /// Counts the records: one pass over each file of lines, the footer of a Parquet file.
+    fn partitions(&self) -> Result<Vec<Partition>> {
+        let number = |n: usize| u32::try_from(n).map_err(|_| bad(&self.root, "too many files"));
+        self.files
+            .iter()
+            .enumerate()
+            .map(|(n, path)| {
+                let end = match self.format {
+                    Format::Json => lines::count(path)?,
+                    Format::Parquet => parquet::count(path)?,
+                };
+                Ok(Partition { number: number(n)?, start: 0, end, bounded: true })
+            })
+            .collect()
+    }
+
+    fn open(&self, partition: u32, from: i64) -> Result<Box<dyn PartitionReader>> {
+        let path = self
+            .files
+            .get(partition as usize)
+            .ok_or_else(|| bad(&self.root, format!("there is no file for partition {partition}")))?;
+        Ok(match self.format {
+            Format::Json => Box::new(lines::Lines::open(path, from)?),
+            Format::Parquet => Box::new(parquet::Rows::open(path, from)?),
+        })
+    }
+
+    /// The place and the inode: a file or folder made anew differs.
+    fn identity(&self) -> Result<String> {
+        use std::os::unix::fs::MetadataExt;
+        let about = std::fs::metadata(&self.root).map_err(|e| bad(&self.root, e))?;
+        Ok(format!("file:{}:{}:{}", self.root.display(), about.dev(), about.ino()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! JSON lines out.
+//!
+//! A commit appends its lines and syncs the file, then appends to a hidden side file how far the file
+//! is whole and which ids it holds since. What stands behind the last such mark was never committed
+//! and is cut off when the file is opened again.
+//!
+//! All writers of this process share a file; one process writes it (a lock, `W0503`). Heartbeats have
+//! no line.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use weir_contract::event::Id;
+use weir_contract::{Code, Error, Place, Result};
+use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+
+/// Outputs of one table.
+pub struct FileSinks {
+    path: PathBuf,
+    folder: bool,
+    open: Mutex<BTreeMap<PathBuf, Weak<Mutex<Shared>>>>,
+}
+
+impl FileSinks {
+    /// Everything into one file.
+    pub fn one(path: PathBuf) -> Self {
+        Self { path, folder: false, open: Mutex::default() }
+    }
+
+    /// One file a writer, named after it.
+    pub fn folder(path: PathBuf) -> Self {
+        Self { path, folder: true, open: Mutex::default() }
+    }
+}
+
+impl SinkFactory for FileSinks {
+    fn open(&self, writer: &str) -> Result<Box<dyn Sink>> {
+        let path = if self.folder {
+            std::fs::create_dir_all(&self.path).map_err(io(&self.path))?;
+            let name: String = writer
+                .chars()
+                .map(|c| if c.is_alphanumeric() || ".-_".contains(c) { c } else { '_' })
+                .collect();
+            self.path.join(format!("{name}.json"))
+        } else {
+            self.path.clone()
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = match open.get(&path).and_then(Weak::upgrade) {
+            Some(shared) => shared,
+            None => {
+                let shared = Arc::new(Mutex::new(Shared::open(&path)?));
+                open.insert(path, Arc::downgrade(&shared));
+                shared
+            }
+        };
+        Ok(Box::new(FileSink {
+            shared,
+            writer: writer.replace(' ', "_"),
+            lines: Vec::new(),
+            ids: Vec::new(),
+        }))
+    }
+}
+
+/// A file, whole up to `end`, and what each commit put there.
+struct Shared {
+    path: PathBuf,
+    data: File,
+    marks: File,
+    end: u64,
+    /// (end after the commit, writer, ids).
+    committed: Vec<(u64, String, Vec<Id>)>,
+    /// A sync failed: what is on the disk is unknown, and nothing more is written.
+    lost: bool,
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |e| {
+        let code = if e.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
+        Error::new(code, e.to_string()).at(Place::Path(path.display().to_string()))
+    }
+}
+
+impl Shared {
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = path.with_file_name(format!(".{name}.commits"));
+        let append =
+            |p: &Path| OpenOptions::new().create(true).read(true).append(true).open(p).map_err(io(p));
+        let (data, mut marks) = (append(path)?, append(&beside)?);
+        data.try_lock().map_err(|_| {
+            Error::new(Code::Locked, "another process writes this file")
+                .at(Place::Path(path.display().to_string()))
+        })?;
+        let mut text = String::new();
+        marks.read_to_string(&mut text).map_err(io(&beside))?;
+        let whole = text.rfind('\n').map_or(0, |i| i + 1);
+        marks.set_len(whole as u64).map_err(io(&beside))?;
+        let mut committed = Vec::new();
+        for line in text[..whole].lines() {
+            let mut words = line.split(' ');
+            let end = words.next().and_then(|w| w.parse().ok());
+            let writer = words.next();
+            let (Some(end), Some(writer)) = (end, writer) else {
+                return Err(Error::new(Code::Damaged, format!("not a commit mark: {line:?}"))
+                    .at(Place::Path(beside.display().to_string())));
+            };
+            committed.push((end, writer.to_owned(), words.filter_map(Id::parse).collect()));
+        }
+        let end = committed.last().map_or(0, |(end, _, _)| *end);
+        let length = data.metadata().map_err(io(path))?.len();
+        if length < end {
+            return Err(Error::new(
+                Code::Damaged,
+                format!("the file has {length} bytes of {end} that were committed"),
+            )
+            .at(Place::Path(path.display().to_string())));
+        }
+        data.set_len(end).map_err(io(path))?;
+        Ok(Self { path: path.to_owned(), data, marks, end, committed, lost: false })
+    }
+
+    fn commit(&mut self, writer: &str, lines: &[u8], ids: &[Id]) -> Result<()> {
+        if self.lost {
+            return Err(Error::new(Code::Io, "a sync of this file failed before")
+                .at(Place::Path(self.path.display().to_string())));
+        }
+        let mut mark = format!("{} {writer}", self.end + lines.len() as u64);
+        ids.iter().for_each(|id| mark.push_str(&format!(" {id}")));
+        mark.push('\n');
+        let written = self.data.write_all(lines);
+        if written.is_err() {
+            // Nothing half written stays.
+            let cut = self.data.set_len(self.end);
+            self.lost = cut.is_err();
+        }
+        written.map_err(io(&self.path))?;
+        let synced = self
+            .data
+            .sync_data()
+            .and_then(|()| self.marks.write_all(mark.as_bytes()))
+            .and_then(|()| self.marks.sync_data());
+        self.lost = synced.is_err();
+        synced.map_err(io(&self.path))?;
+        self.end += lines.len() as u64;
+        self.committed.push((self.end, writer.to_owned(), ids.to_vec()));
+        Ok(())
+    }
+}
+
+struct FileSink {
+    shared: Arc<Mutex<Shared>>,
+    writer: String,
+    lines: Vec<u8>,
+    ids: Vec<Id>,
+}
+
+impl FileSink {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for FileSink {
+    fn ends(&mut self) -> Result<SinkEnds> {
+        Ok(vec![(0, i64::try_from(self.shared().end).unwrap_or(i64::MAX))])
+    }
+
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+        let from = from.first().map_or(0, |(_, end)| u64::try_from(*end).unwrap_or(0));
+        let shared = self.shared();
+        let since = shared.committed.iter().filter(|(end, writer, _)| *end > from && *writer == self.writer);
+        since.flat_map(|(_, _, ids)| ids).for_each(|id| seen(*id));
+        Ok(())
+    }
+
+    fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
+        for record in records {
+            if record.id.is_none() && record.value.is_empty() {
+                continue;
+            }
+            self.lines.extend_from_slice(&record.value);
+            self.lines.push(b'\n');
+            self.ids.extend(record.id);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        self.shared().commit(&self.writer, &self.lines, &self.ids)?;
+        self.lines.clear();
+        self.ids.clear();
+        Ok(())
+    }
+}
