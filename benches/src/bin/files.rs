@@ -60,10 +60,12 @@ const QUERIES: [(&str, &str, &str); 3] = [
     ),
     (
         "interval_join",
-        "SELECT a.auction['id'] AS id, b.bid['price'] AS price, a.ts AS ts FROM auctions AS a JOIN bids AS b
-           ON a.auction['id'] = b.bid['auction'] AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '50 milliseconds'",
-        "SELECT a.auction['id'] AS id, b.bid['price'] AS price, a.ts AS ts FROM auctions AS a JOIN bids AS b
-           ON a.auction['id'] = b.bid['auction'] AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '50 milliseconds'",
+        "SELECT a.id, b.price, a.ts FROM (SELECT auction['id'] AS id, ts FROM auctions) AS a
+           JOIN (SELECT bid['auction'] AS auction, bid['price'] AS price, ts FROM bids) AS b
+           ON a.id = b.auction AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '50 milliseconds'",
+        "SELECT a.id, b.price, a.ts FROM (SELECT auction['id'] AS id, ts FROM auctions) AS a
+           JOIN (SELECT bid['auction'] AS auction, bid['price'] AS price, ts FROM bids) AS b
+           ON a.id = b.auction AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '50 milliseconds'",
     ),
 ];
 

@@ -13,7 +13,7 @@ use datafusion::physical_plan::udaf::AggregateFunctionExpr;
 use weir_contract::{Code, Error, Result};
 
 use crate::base::StreamSchema;
-use crate::operators::aggregate::{Aggregate, AggregateSpec, Phase, TimeKey, WindowSpec, partial_schema};
+use crate::operators::aggregate::{Aggregate, AggregateSpec, Phase, TimeKey, WindowSpec};
 use crate::operators::asof_join::{AsofJoin, AsofJoinSpec};
 use crate::operators::interval_join::{IntervalJoin, IntervalJoinSpec};
 use crate::operators::over::{Over, OverFunction, OverSpec};
@@ -55,7 +55,7 @@ fn kind(outer: bool) -> JoinKind {
     if outer { JoinKind::Left } else { JoinKind::Inner }
 }
 
-/// The spec of an aggregate node; the phase decides what it reads and gives.
+/// The spec of an aggregate node for one phase.
 pub fn aggregate_spec(plan: &Plan, node: &Node, phase: Phase) -> Result<AggregateSpec> {
     let Op::Aggregate { window, group, time_keys, aggregates } = &node.op else {
         return Err(Error::new(Code::Internal, "not an aggregate"));
@@ -63,8 +63,8 @@ pub fn aggregate_spec(plan: &Plan, node: &Node, phase: Phase) -> Result<Aggregat
     let input = plan.nodes[node.inputs[0]].stream.clone();
     let made = aggregates.iter().map(|e| aggregate_expr(e, &input.schema)).collect::<Result<Vec<_>>>()?;
     let (aggregates, filters) = made.into_iter().unzip();
-    Ok(AggregateSpec {
-        phase,
+    let single = AggregateSpec {
+        phase: Phase::Single,
         window: window.map(|w| WindowSpec { slide: w.slide, size: w.size, position: w.position }),
         group: physical_all(group, &input.schema)?,
         time_keys: time_keys.iter().map(|(group, time)| TimeKey { group: *group, time: *time }).collect(),
@@ -72,12 +72,17 @@ pub fn aggregate_spec(plan: &Plan, node: &Node, phase: Phase) -> Result<Aggregat
         filters,
         input,
         output: node.stream.clone(),
-    })
+    };
+    match phase {
+        Phase::Single => Ok(single),
+        Phase::Partial => Ok(single.two_phase()?.0),
+        Phase::Final => Ok(single.two_phase()?.1),
+    }
 }
 
 /// The stream between the two phases of an aggregate.
 pub fn between(plan: &Plan, node: &Node) -> Result<StreamSchema> {
-    partial_schema(&aggregate_spec(plan, node, Phase::Partial)?)
+    Ok(aggregate_spec(plan, node, Phase::Partial)?.output)
 }
 
 /// The operator of a node; `phase` matters for aggregates only.

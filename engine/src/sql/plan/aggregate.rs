@@ -14,7 +14,6 @@ use super::build::{Builder, Rel, field, unique};
 use super::expr::{column, literal_interval, plain_column, resolve, time_of, type_of, window_call};
 use super::functions::{HOP, time_type, window_type};
 use super::ir::{Node, Op, Place, Window};
-use super::join::needs_columns;
 
 /// Aggregates whose value follows the order of rows; the planner makes that order total.
 const ORDERED: [&str; 2] = ["first_value", "last_value"];
@@ -125,9 +124,6 @@ impl Builder<'_> {
                 None => (Some(group.clone()), Place::Shard(key_columns.clone()), Vec::new()),
             },
         };
-        if exchange.is_some() && plain.iter().any(Option::is_none) {
-            return Err(needs_columns("GROUP BY"));
-        }
         let mut ranges = input.ranges.clone();
         let span: Span = window.map_or(0, |w| w.size);
         ranges.values_mut().for_each(|(before, _)| *before += span);
