@@ -8,6 +8,7 @@
 
 mod aggregate;
 mod build;
+pub mod explain;
 pub mod expr;
 pub mod functions;
 pub mod ir;
