@@ -177,6 +177,11 @@ impl TaskLane {
         }
     }
 
+    /// Forgets that the log's end was seen: what was appended since then is to be read, too.
+    pub fn look_again(&mut self) {
+        self.caught_up &= self.reader.is_none();
+    }
+
     /// Whether nothing more is to be had now.
     pub fn at_rest(&self) -> bool {
         self.ended || self.caught_up

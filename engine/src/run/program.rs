@@ -290,6 +290,7 @@ impl Program {
     ) -> Result<bool> {
         let mut saved = clock.monotonic();
         let mut tailed = clock.monotonic();
+        let mut draining = false;
         loop {
             std::thread::sleep(TICK);
             if let Some(error) = fault.lock().map_err(|_| Error::new(Code::Internal, "poisoned"))?.take() {
@@ -317,7 +318,14 @@ impl Program {
                     other => other?,
                 }
             }
-            if let Some(ended) = self.at_end(stop)? {
+            if stop.draining() && !draining {
+                // The end that a lane saw may be older than the records that are to be drained.
+                draining = true;
+                for instance in &self.instances {
+                    held(instance)?.lanes.iter_mut().for_each(TaskLane::look_again);
+                }
+            }
+            if let Some(ended) = self.at_end(draining)? {
                 return Ok(ended);
             }
         }
@@ -350,7 +358,7 @@ impl Program {
     }
 
     /// None while there is work; else whether the inputs ended (not: a replay's end, a drain).
-    fn at_end(&self, stop: &Stop) -> Result<Option<bool>> {
+    fn at_end(&self, draining: bool) -> Result<Option<bool>> {
         let (mut ended, mut rest) = (true, true);
         for instance in &self.instances {
             let instance = held(instance)?;
@@ -364,7 +372,7 @@ impl Program {
         if ended {
             return Ok(Some(true));
         }
-        Ok((self.world.ports.until.is_some() || stop.draining()).then_some(false))
+        Ok((self.world.ports.until.is_some() || draining).then_some(false))
     }
 
     /// Works off everything that was fetched, in this thread.
