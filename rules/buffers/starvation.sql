@@ -1,5 +1,5 @@
--- Running empty while people are at work: raise the inflow, or, where inflow is there and people are
--- not, add stations. Silent while nobody is planned or at work.
+-- Running empty while people are at work: raise the inflow, or, where inflow is there and people
+-- are not, add stations. Silent while nobody is planned or at work.
 
 CREATE RULE buffer_starvation
 WITH (

@@ -1,5 +1,5 @@
--- One decision a scan, by vote over the frames from 2 s before it to 3 s after: another brand, a mix,
--- too little seen, nothing in the frames, or no frame at all. Right parcels are silent.
+-- One decision a scan, by vote over the frames from 2 s before it to 3 s after: another brand, a
+-- mix, too little seen, nothing in the frames, or no frame at all. Right parcels are silent.
 
 CREATE RULE brand_mismatch
 WITH (

@@ -1,0 +1,61 @@
+# weir: everything that is done by hand or in CI.
+#
+#   make setup   installs what the machine lacks (scripts/setup.sh; apt-get)
+#   make run     the demo: a simulated floor at 120 times real time, about a minute
+#   make test    all tests; starts Kafka and PostgreSQL for itself and stops them
+#   make lint    format, clippy, SQL
+#   make build   the optimised binary at bin/weir
+#   make bench   benchmarks
+#   make fmt     formats the Rust code
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
+# Optimised dependencies, lightly optimised own code: what demo and tests are built with.
+PROFILE := quick
+CARGO := cargo
+SETUP := scripts/setup.sh
+
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench fmt
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@$(SETUP)
+
+run:
+	@$(SETUP) build
+	$(CARGO) run --profile $(PROFILE) --bin weir -- demo --seed 7 --minutes 120 --speed 120 $(ARGS)
+
+test:
+	@$(SETUP) build services
+	scripts/with-services.sh $(CARGO) test --profile $(PROFILE) --workspace $(ARGS)
+
+build:
+	@$(SETUP) build
+	$(CARGO) build --release --bin weir
+	@mkdir -p bin
+	cp "$(CARGO_TARGET_DIR)/release/weir" bin/weir
+
+lint: lint-rust lint-sql lint-deploy
+
+lint-rust:
+	@$(SETUP) build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --profile $(PROFILE) --workspace --all-targets -- -D warnings
+
+lint-sql:
+	@$(SETUP) sql
+	PATH="$(HOME)/.cache/weir/sqlfluff/bin:$$PATH" sqlfluff lint --disable-progress-bar rules
+
+lint-deploy:
+	scripts/check-compose.sh
+
+bench:
+	@$(SETUP) build
+	$(CARGO) bench --workspace $(ARGS)
+
+fmt:
+	$(CARGO) fmt --all

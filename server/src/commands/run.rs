@@ -1,0 +1,104 @@
+//! `weir run`: a program until its bounded sources end or it is stopped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use weir_contract::WallClock;
+use weir_engine::run::{Ports, Report, Stop};
+use weir_engine::watermark::Counts;
+
+use crate::Done;
+use crate::wire::at::LogAt;
+use crate::wire::program::Program;
+use crate::wire::usage::Usage;
+use crate::wire::{self, Sizes, ports, reference, stop};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of .sql files, or one file
+    program: PathBuf,
+    /// Checkpoints, embedded log, reference database
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// Where tables without a connector are; default: WEIR_LOG, else the embedded log under --data
+    #[arg(long, value_name = "LOG")]
+    log: Option<String>,
+    /// Reference data: a .sql file that fills a new database, or a database (postgres://…, sqlite:FILE)
+    #[arg(long, value_name = "SQL|URL")]
+    reference: Option<String>,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Time between checkpoints
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = wire::span_arg)]
+    checkpoint_every: Duration,
+}
+
+pub fn run(args: Args) -> Done {
+    let usage = Usage::start();
+    let log = LogAt::choose(args.log.as_deref(), &args.data)?;
+    let registry = ports::registry(&log)?;
+    let program = Program::load(&args.program, &log, &registry)?;
+    let options = weir_engine::run::Options {
+        checkpoint_every: args.checkpoint_every,
+        ..args.sizes.options(&program.name, Some(args.data.clone()))
+    };
+    // Before anything of the program is touched: a second process must not disturb the first.
+    super::refuse_second(&args.data, &program.name)?;
+    let stop = Stop::default();
+    stop::on_signal(&stop)?;
+    let own = log.writable(&args.data);
+    let sources = ports::sources(&program.plan, &registry)?;
+    let tasks = ports::tasks(&sources)?;
+    let ports = Ports {
+        targets: ports::targets(&program.plan, &registry)?,
+        outputs: Some(ports::outputs(&program, &own, &registry, tasks)),
+        control: ports::control(
+            &own,
+            &ports::control_topic(&options.env, &program.name),
+            tasks + options.shards as u32,
+        )?,
+        reference: reference::open(&program.plan, args.reference.as_deref(), Some(&args.data))?
+            .map(|f| Box::new(f) as Box<dyn weir_engine::run::ReferenceTail>),
+        sources,
+        observer: None,
+        clock: Arc::new(WallClock),
+        until: None,
+    };
+    let report = weir_engine::run::run(program.plan.clone(), ports, options, &stop)?;
+    eprintln!("{}", summary(&program.name, &report, &usage));
+    Ok(0)
+}
+
+/// The counts of semantics 2 under their names.
+pub fn counts(counts: &Counts) -> Value {
+    json!({
+        "records": counts.records, "rows": counts.rows, "heartbeats": counts.heartbeats, "rejects": counts.rejects,
+        "processed": counts.processed, "late": counts.late, "duplicates": counts.duplicates,
+    })
+}
+
+/// All sources together.
+pub fn total(report: &Report) -> Counts {
+    report.sources.values().fold(Counts::default(), |sum, counts| sum + *counts)
+}
+
+/// What a run did, as one JSON object.
+pub fn summary(program: &str, report: &Report, usage: &Usage) -> Value {
+    let mut line = Map::new();
+    line.insert("program".into(), json!(program));
+    line.insert("ended".into(), json!(report.ended));
+    let sources = report.sources.iter().map(|(table, c)| (table.clone(), counts(c))).collect::<Map<_, _>>();
+    line.insert("sources".into(), Value::Object(sources));
+    line.insert("outputs".into(), json!(report.outputs));
+    line.insert("events".into(), json!(report.events));
+    line.insert("unmatched".into(), json!(report.unmatched));
+    line.insert("dropped_again".into(), json!(report.dropped_again));
+    line.insert("checkpoints".into(), json!(report.checkpoints));
+    line.insert("state_bytes_peak".into(), json!(report.state_bytes_peak));
+    if let Value::Object(used) = usage.to_json() {
+        line.extend(used);
+    }
+    Value::Object(line)
+}
