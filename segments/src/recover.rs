@@ -21,7 +21,9 @@ pub(crate) const INDEX_BYTES: u64 = 256 << 10;
 pub(crate) struct FrameFile {
     file: File,
     pub path: PathBuf,
+    /// Never shrinks; its first `filled` bytes are those of the file from `window_at`.
     window: Vec<u8>,
+    filled: usize,
     window_at: u64,
     /// The frame whose CRC was found good while this window was held.
     sound_at: Option<u64>,
@@ -34,7 +36,7 @@ impl FrameFile {
     }
 
     pub fn over(file: File, path: PathBuf) -> Self {
-        Self { file, path, window: Vec::new(), window_at: 0, sound_at: None }
+        Self { file, path, window: Vec::new(), filled: 0, window_at: 0, sound_at: None }
     }
 
     pub fn len(&self) -> Result<u64> {
@@ -43,16 +45,18 @@ impl FrameFile {
 
     /// Forgets bytes that may have changed: those above what was durable when they were read.
     pub fn forget(&mut self) {
-        self.window.clear();
+        self.filled = 0;
         self.sound_at = None;
     }
 
     /// The bytes from `at`, `wanted` of them; fewer where the file ends.
     pub fn bytes(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
-        let window_end = self.window_at + self.window.len() as u64;
+        let window_end = self.window_at + self.filled as u64;
         if at < self.window_at || at + wanted as u64 > window_end {
             self.forget();
-            self.window.resize(wanted.max(WINDOW_BYTES), 0);
+            if self.window.len() < wanted.max(WINDOW_BYTES) {
+                self.window = vec![0; wanted.max(WINDOW_BYTES)];
+            }
             self.window_at = at;
             let mut filled = 0;
             while filled < self.window.len() {
@@ -60,16 +64,13 @@ impl FrameFile {
                     Ok(0) => break,
                     Ok(n) => filled += n,
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                    Err(e) => {
-                        self.forget();
-                        return Err(disk::failed(&self.path)(e));
-                    }
+                    Err(e) => return Err(disk::failed(&self.path)(e)),
                 }
             }
-            self.window.truncate(filled);
+            self.filled = filled;
         }
         let from = (at - self.window_at) as usize;
-        Ok(&self.window[from..self.window.len().min(from + wanted)])
+        Ok(&self.window[from..self.filled.min(from + wanted)])
     }
 
     pub fn head(&mut self, at: u64) -> Result<Option<Head>> {

@@ -8,7 +8,7 @@
 //!
 //! A folder with several files is one table with several partitions: number = rank of the file name.
 //! All are bounded. Files have no append time, so the guard against clocks ahead is off, and no
-//! heartbeats.
+//! heartbeats. A folder with `weir-recording.json` is read as `crate::recording` says instead.
 
 mod lines;
 mod parquet;
@@ -17,6 +17,7 @@ mod sink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use weir_contract::event::Id;
 use weir_contract::{Code, Error, Place, Result};
 use weir_engine::connect::{Connector, OptionDoc};
 use weir_engine::sink::SinkFactory;
@@ -24,6 +25,7 @@ use weir_engine::source::{Partition, PartitionReader, Source};
 use weir_engine::sql::catalog::{Format, TableSpec};
 
 use crate::paths::{Roots, open_regular};
+use crate::recording::RecordingSource;
 
 const OPTIONS: &[OptionDoc] = &[OptionDoc { name: "path", required: true, doc: "the file, or the folder" }];
 
@@ -98,6 +100,9 @@ impl Connector for Filesystem {
 
     fn source(&self, table: &TableSpec) -> Result<Arc<dyn Source>> {
         let root = path_of(&self.0, table)?;
+        if RecordingSource::is_recording(&root) {
+            return Ok(Arc::new(RecordingSource::open(&root).map_err(|e| e.or_at(table.place.clone()))?));
+        }
         let files = files_in(&root, table.format).map_err(|e| e.or_at(table.place.clone()))?;
         Ok(Arc::new(Files { root, files, format: table.format }))
     }
@@ -166,19 +171,32 @@ impl Source for Files {
             .files
             .get(partition as usize)
             .ok_or_else(|| bad(&self.root, format!("there is no file for partition {partition}")))?;
+        if from < 0 {
+            return Err(Error::new(Code::Retention, format!("the file starts at 0, not at {from}"))
+                .at(Place::Path(path.display().to_string())));
+        }
         Ok(match self.format {
             Format::Json => Box::new(lines::Lines::open(path, from)?),
             Format::Parquet => Box::new(parquet::Rows::open(path, from)?),
         })
     }
 
-    /// The place and the inode: a file or folder made anew differs.
+    /// The place, and what the file system says of each file: one that was written anew differs, even
+    /// where it got the old one's inode.
     fn identity(&self) -> Result<String> {
         use std::os::unix::fs::MetadataExt;
-        let about = std::fs::metadata(&self.root).map_err(|e| bad(&self.root, e))?;
-        Ok(format!("file:{}:{}:{}", self.root.display(), about.dev(), about.ino()))
+        let about = |path: &PathBuf| {
+            let facts = std::fs::metadata(path).map_err(|e| bad(path, e))?;
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            let changed = [facts.mtime(), facts.mtime_nsec()];
+            Ok(serde_json::json!([name, facts.dev(), facts.ino(), facts.len(), changed]))
+        };
+        let files = self.files.iter().map(about).collect::<Result<Vec<_>>>()?;
+        Ok(format!("file:{}:{}", self.root.display(), Id::of(&serde_json::Value::Array(files))))
     }
 }
 
+#[cfg(test)]
+mod suite;
 #[cfg(test)]
 mod tests;

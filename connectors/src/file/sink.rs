@@ -57,12 +57,9 @@ impl SinkFactory for FileSinks {
                 shared
             }
         };
-        Ok(Box::new(FileSink {
-            shared,
-            writer: writer.replace(' ', "_"),
-            lines: Vec::new(),
-            ids: Vec::new(),
-        }))
+        let writer = writer.replace(' ', "_");
+        let epoch = shared.lock().unwrap_or_else(PoisonError::into_inner).begin(&writer);
+        Ok(Box::new(FileSink { shared, writer, epoch, lines: Vec::new(), ids: Vec::new() }))
     }
 }
 
@@ -74,6 +71,8 @@ struct Shared {
     end: u64,
     /// (end after the commit, writer, ids).
     committed: Vec<(u64, String, Vec<Id>)>,
+    /// Newest opening by writer's name: an older one is fenced.
+    epochs: BTreeMap<String, u64>,
     /// A sync failed: what is on the disk is unknown, and nothing more is written.
     lost: bool,
 }
@@ -121,7 +120,21 @@ impl Shared {
             .at(Place::Path(path.display().to_string())));
         }
         data.set_len(end).map_err(io(path))?;
-        Ok(Self { path: path.to_owned(), data, marks, end, committed, lost: false })
+        Ok(Self { path: path.to_owned(), data, marks, end, committed, epochs: BTreeMap::new(), lost: false })
+    }
+
+    fn begin(&mut self, writer: &str) -> u64 {
+        let epoch = self.epochs.entry(writer.to_owned()).or_default();
+        *epoch += 1;
+        *epoch
+    }
+
+    fn check(&self, writer: &str, epoch: u64) -> Result<()> {
+        if self.epochs.get(writer) == Some(&epoch) {
+            return Ok(());
+        }
+        Err(Error::new(Code::Locked, format!("writer `{writer}` was fenced by a newer one"))
+            .at(Place::Path(self.path.display().to_string())))
     }
 
     fn commit(&mut self, writer: &str, lines: &[u8], ids: &[Id]) -> Result<()> {
@@ -155,6 +168,7 @@ impl Shared {
 struct FileSink {
     shared: Arc<Mutex<Shared>>,
     writer: String,
+    epoch: u64,
     lines: Vec<u8>,
     ids: Vec<Id>,
 }
@@ -179,6 +193,7 @@ impl Sink for FileSink {
     }
 
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
+        self.shared().check(&self.writer, self.epoch)?;
         for record in records {
             if record.id.is_none() && record.value.is_empty() {
                 continue;
@@ -194,7 +209,10 @@ impl Sink for FileSink {
         if self.lines.is_empty() {
             return Ok(());
         }
-        self.shared().commit(&self.writer, &self.lines, &self.ids)?;
+        let mut shared = self.shared();
+        shared.check(&self.writer, self.epoch)?;
+        shared.commit(&self.writer, &self.lines, &self.ids)?;
+        drop(shared);
         self.lines.clear();
         self.ids.clear();
         Ok(())
