@@ -30,6 +30,7 @@ Environment:
   WEIR_LOG        kafka://HOST:PORT[?append_time=producer], log:FOLDER or files:FOLDER: where tables
                   without a connector are; default: the embedded log under --data
   WEIR_REFERENCE  postgres://… or sqlite:FILE: the reference database; default: SQLite under --data
+  WEIR_PATHS      folders, separated by `:`, that programs may read and write files in; default: any
   RUST_LOG        what is logged to standard error; default: warn";
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,8 @@ enum Command {
     Explain(commands::explain::Args),
     /// Runs a program over what a log or a recording holds
     Replay(commands::replay::Args),
+    /// Writes a program's sources to Parquet, with positions and append times
+    Record(commands::record::Args),
     /// Follows an event topic
     Tail(commands::tail::Args),
     /// Plays a simulated day into a log
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Replay(args) => commands::replay::run(args),
+        Command::Record(args) => commands::record::run(args),
         Command::Tail(args) => commands::tail::run(args),
         Command::Sim(args) => commands::sim::run(args),
         Command::Demo(args) => commands::demo::run(args),

@@ -89,7 +89,7 @@ impl Shown {
     /// The same in columns that line up from event to event.
     pub fn row(&self) -> String {
         let mut row =
-            format!("{:<24} {:<10} {:<18} {:<28}", self.time.to_string(), self.label, self.rule, self.who);
+            format!("{:<27} {:<8} {:<18} {:<28}", self.time.to_string(), self.label, self.rule, self.who);
         for part in [&self.reason, &self.advice] {
             if !part.is_empty() {
                 row.push(' ');
@@ -123,7 +123,7 @@ mod tests {
             shown.line(),
             "2026-03-02T08:00:00Z NEW buffer_overflow MAD1_P_1 throttle_inflow 14.2 items/min"
         );
-        assert!(shown.row().starts_with("2026-03-02T08:00:00Z     NEW        buffer_overflow    MAD1_P_1 "));
+        assert!(shown.row().starts_with("2026-03-02T08:00:00Z        NEW      buffer_overflow    MAD1_P_1 "));
         assert_eq!(Shown::of(&json!({"label": "NEW"})), None);
         assert_eq!(Shown::of_line("no json"), None);
     }

@@ -34,7 +34,7 @@ struct Note {
 
 pub fn run(args: Args) -> Done {
     let log = LogAt::choose(args.log.as_deref(), std::path::Path::new("data"))?;
-    let registry = ports::registry(&log)?;
+    let registry = ports::registry(&log, std::path::Path::new("data"))?;
     let (mut errors, mut notes, mut later) = (Vec::new(), Vec::new(), Vec::new());
     let (mut tables, mut rules) = (0, 0);
     match load(&args.program).map_err(|e| vec![e]).and_then(|files| read(&files)) {

@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Done {
         (None, None) => return Err(Error::new(Code::Internal, "the demo has no folder").into()),
     };
     let log = log_of(&args.log, &data)?;
-    let registry = ports::registry(&log)?;
+    let registry = ports::registry(&log, &data)?;
     let rules = args.rules.clone().unwrap_or_else(|| data.join(pack::NAME));
     let (name, files) = match &args.rules {
         Some(folder) => (program_name(folder), load(folder)?),

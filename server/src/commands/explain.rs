@@ -22,7 +22,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Done {
     let log = LogAt::choose(args.log.as_deref(), Path::new("data"))?;
-    let program = Program::load(&args.program, &log, &ports::registry(&log)?)?;
+    let program = Program::load(&args.program, &log, &ports::registry(&log, Path::new("data"))?)?;
     let text = explain(&program.plan, args.name.as_deref())?;
     if args.name.is_none() {
         super::say(summary(&program.plan).trim_end());

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod record;
 pub mod replay;
 pub mod run;
 pub mod sim;

@@ -64,7 +64,7 @@ pub fn hearing(heard: &Heard) -> Arc<weir_engine::run::options::Observer> {
 pub fn run(args: Args) -> Done {
     let usage = Usage::start();
     let log = LogAt::parse(&args.from)?;
-    let registry = ports::registry(&log)?;
+    let registry = ports::registry(&log, Path::new("data"))?;
     let program = Program::load(&args.program, &log, &registry)?;
     let options = args.sizes.options(&program.name, None);
     let sources = ports::sources(&program.plan, &registry)?;

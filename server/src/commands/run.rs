@@ -38,7 +38,7 @@ pub struct Args {
 pub fn run(args: Args) -> Done {
     let usage = Usage::start();
     let log = LogAt::choose(args.log.as_deref(), &args.data)?;
-    let registry = ports::registry(&log)?;
+    let registry = ports::registry(&log, &args.data)?;
     let program = Program::load(&args.program, &log, &registry)?;
     let options = weir_engine::run::Options {
         checkpoint_every: args.checkpoint_every,

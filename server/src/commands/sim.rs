@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Done {
         log => {
             let topic = ports::control_topic(&wire::env(), &args.program);
             let control = ports::control(log, &topic, args.partitions)?;
-            Feed::Log(LogFeed::open(&day, log, &ports::registry(log)?, control)?)
+            Feed::Log(LogFeed::open(&day, log, &ports::registry(log, Path::new("data"))?, control)?)
         }
     };
     let progress = Progress::default();

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Done {
             .into());
     }
     let table = log.topic(&args.topic, TableKind::Source, None)?;
-    let registry = ports::registry(&log)?;
+    let registry = ports::registry(&log, &args.data)?;
     let source = ports::connector_of(&registry, &table)?.source(&table)?;
     let mut open = Vec::new();
     for partition in source.partitions()? {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use weir_connectors::recording::RecordingSource;
 use weir_contract::{Code, Error, Place, Result};
 use weir_engine::sql::catalog::{
     AppendTime, Format, MAX_AHEAD_DEFAULT, MAX_RECORD_BYTES_DEFAULT, TableKind, TableSpec,
@@ -109,7 +110,8 @@ impl LogAt {
             LogAt::Files { folder } => {
                 let own = folder.join(topic(table));
                 table.connector = "filesystem".into();
-                if table.kind == TableKind::Source {
+                // A recording keeps the records raw, with the append times that the log had.
+                if table.kind == TableKind::Source && !RecordingSource::is_recording(&own) {
                     table.format = format_of(&own).map_err(|e| e.or_at(table.place.clone()))?;
                     table.append_time.get_or_insert(AppendTime::Untrusted);
                 }

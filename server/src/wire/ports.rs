@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_connectors::file::{Filesystem, SingleFile};
+use weir_connectors::Surroundings;
 use weir_connectors::kafka::{KafkaConnector, KafkaControlLog, KafkaOptions};
 use weir_connectors::log::{LogConnector, Topic};
 use weir_connectors::paths::Roots;
+use weir_connectors::recording::{RecordedControl, RecordingSource};
 use weir_contract::{Code, Error, Result, WallClock};
 use weir_engine::connect::{Connector, Registry, topic_of};
 use weir_engine::control::ControlLog;
@@ -29,7 +30,7 @@ use super::program::Program;
 ///
 /// # Errors
 /// `W0405` where a folder of `WEIR_PATHS` is not there.
-pub fn registry(log: &LogAt) -> Result<Registry> {
+pub fn registry(log: &LogAt, data: &Path) -> Result<Registry> {
     let here = std::env::current_dir()
         .map_err(|e| Error::new(Code::Io, format!("the working folder cannot be read: {e}")))?;
     let own = match log {
@@ -41,14 +42,11 @@ pub fn registry(log: &LogAt) -> Result<Registry> {
             let own = own.filter(|o| o.exists());
             paths.split(':').filter(|p| !p.is_empty()).map(PathBuf::from).chain(own).collect()
         }
-        None => vec![here.clone(), PathBuf::from("/")],
+        None => vec![here, PathBuf::from("/")],
     };
-    let roots = Roots::new(granted)?;
-    Ok(Registry::default()
-        .with(KafkaConnector)
-        .with(LogConnector::new(here, roots.clone(), Arc::new(WallClock)))
-        .with(SingleFile::new(roots.clone()))
-        .with(Filesystem::new(roots)))
+    let surroundings =
+        Surroundings { data: data.to_path_buf(), roots: Roots::new(granted)?, clock: Arc::new(WallClock) };
+    Ok(weir_connectors::registry(&surroundings))
 }
 
 /// The embedded log of a folder, for topics that no table declares.
@@ -156,6 +154,12 @@ pub fn control_to_read(log: &LogAt, topic: &str) -> Result<Option<Arc<dyn Contro
             Err(error) if error.code() == Code::NoTopic => Ok(None),
             Err(error) => Err(error),
         },
-        LogAt::Files { .. } => Ok(None),
+        LogAt::Files { folder } => {
+            let own = folder.join(topic);
+            match RecordingSource::is_recording(&own) {
+                true => Ok(Some(Arc::new(RecordedControl::open(&own)?))),
+                false => Ok(None),
+            }
+        }
     }
 }

@@ -54,6 +54,9 @@ pub fn open(plan: &Plan, given: Option<&str>, data: Option<&Path>) -> Result<Opt
     };
     let db = ReferenceDb::open(&place)?;
     db.ensure(&tables)?;
+    if let Some(script) = script.as_ref().filter(|_| !fresh) {
+        tracing::warn!("{place} is there already: {} was not run", script.display());
+    }
     if let Some(script) = script.filter(|_| fresh) {
         let place = || Place::Path(script.display().to_string());
         let sql = std::fs::read_to_string(&script).map_err(|e| {

@@ -53,7 +53,7 @@ fn a_wrong_command_line_is_2() {
 fn every_command_explains_itself() {
     let rig = Rig::new();
     let all = rig.ok(&["--help"]).out;
-    for command in ["run", "check", "explain", "replay", "tail", "sim", "demo"] {
+    for command in ["run", "check", "explain", "replay", "record", "tail", "sim", "demo"] {
         assert!(all.contains(command), "{all}");
         let help = rig.ok(&[command, "--help"]).out;
         assert!(help.contains("Usage: weir"), "{help}");

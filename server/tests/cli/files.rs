@@ -105,3 +105,17 @@ fn every_bad_record_is_counted_and_kept() {
     assert_eq!(rejected.lines().count(), 5, "{rejected}");
     assert_eq!(rig.ok(&["tail", "dev.readings.late", "--data", "data"]).out.lines().count(), 1);
 }
+
+#[test]
+fn a_plain_query_goes_to_standard_output() {
+    let rig = prepared();
+    rig.write(
+        "q.sql",
+        &format!("{PROGRAM}\nSELECT device, celsius, at_ts FROM readings WHERE celsius > 30.0;\n"),
+    );
+    let said = rig.ok(&["run", "q.sql", "--log", "files:in", "--data", "data"]);
+    let rows: Vec<Value> = said.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(rows.len(), 20, "{}", said.out);
+    assert!(rows.iter().all(|r| r["celsius"] == 35.5), "{}", said.out);
+    assert_eq!(said.summary()["outputs"]["stdout"], 20);
+}

@@ -67,6 +67,19 @@ fn a_log_takes_one_day_only() {
 }
 
 #[test]
+fn a_recording_replays_like_the_log() {
+    let rig = Rig::new();
+    let log = played(&rig);
+    rig.ok(&["record", &pack(), "--log", &log, "--out", "rec", "--until", "end"]);
+    assert!(exists(&rig.path("rec/scans/weir-recording.json")));
+    let from_log = rig.ok(&["replay", &pack(), "--from", &log, "--json"]).json();
+    let from_files = rig.ok(&["replay", &pack(), "--from", "files:rec", "--json"]).json();
+    assert!(from_log["sources"]["scans"]["processed"].as_u64().unwrap() > 0);
+    assert_eq!(from_log["sources"], from_files["sources"]);
+    assert_eq!(from_log["events_sha256"], from_files["events_sha256"]);
+}
+
+#[test]
 fn sim_files_run_too() {
     let rig = Rig::new();
     rig.write("heat.sql", PROGRAM);
