@@ -45,7 +45,7 @@ pub fn registry(log: &LogAt, data: &Path) -> Result<Registry> {
         None => vec![here, PathBuf::from("/")],
     };
     let surroundings =
-        Surroundings { data: data.to_path_buf(), roots: Roots::new(granted)?, clock: Arc::new(WallClock) };
+        Surroundings { log: data.join("log"), roots: Roots::new(granted)?, clock: Arc::new(WallClock) };
     Ok(weir_connectors::registry(&surroundings))
 }
 
