@@ -1,3 +1,5 @@
+//! Files in and out: what only they promise.
+
 use std::time::Duration;
 
 use datafusion::arrow::array::Array;

@@ -1,3 +1,5 @@
+//! As-of joins against nested loops over plain rows, whatever the chopping; state that goes.
+
 use super::*;
 use crate::base::FOREVER;
 use crate::operators::join_world::*;

@@ -1,3 +1,5 @@
+//! Interval joins against nested loops over plain rows, whatever the chopping; state that goes.
+
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 

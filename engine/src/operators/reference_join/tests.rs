@@ -1,3 +1,5 @@
+//! Reference joins against nested loops over rows and versions, whatever the chopping.
+
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 

@@ -1,3 +1,5 @@
+//! Releases are one sequence, however rows come.
+
 use super::*;
 use crate::operators::join_world::*;
 

@@ -1,3 +1,5 @@
+//! Plans of small queries: where nodes run, what they delay, what is refused and why.
+
 use std::path::Path;
 
 use crate::sql::{load, read};

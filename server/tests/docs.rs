@@ -1,0 +1,116 @@
+//! The SQL of the documents is planned by the binary, so that the pages cannot rot; so are its options.
+//!
+//! All plain ```sql blocks of a page are one program. A block ```sql refused W0208 is checked together
+//! with it, and must give exactly that code. Pages about rules stand on the tables and views of the pack.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Blocks of a page: what stands behind ```sql, and the text.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    for line in page.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info.trim().to_owned(), String::new())),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some((_, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+        .into_iter()
+        .filter_map(|(info, text)| Some((info.strip_prefix("sql")?.trim().to_owned(), text)))
+        .collect()
+}
+
+fn weir(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    ["WEIR_LOG", "WEIR_ENV", "WEIR_REFERENCE", "WEIR_PATHS"].iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command.args(arguments).output().unwrap()
+}
+
+/// What `weir check` says about a program.
+fn check(name: &str, scripts: &[String]) -> (bool, String) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("docs-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (n, script) in scripts.iter().enumerate() {
+        std::fs::write(folder.join(format!("{n:02}.sql")), script).unwrap();
+    }
+    let output = weir(&["check", folder.to_str().unwrap()]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn pack(files: &[&str]) -> Vec<String> {
+    files.iter().map(|file| page(&format!("rules/{file}"))).collect()
+}
+
+const PACK: [&str; 4] = ["streams.sql", "reference.sql", "views/path_fill.sql", "views/buffer_fill.sql"];
+
+#[test]
+fn the_sql_page_is_planned() {
+    let blocks = blocks(&page("docs/SQL.md"));
+    let program: Vec<String> =
+        blocks.iter().filter(|(info, _)| info.is_empty()).map(|(_, t)| t.clone()).collect();
+    assert!(program.len() > 5, "{} blocks", program.len());
+    let (well, said) = check("sql", &program);
+    assert!(well, "docs/SQL.md\n{said}");
+    let refused: Vec<_> = blocks.iter().filter_map(|(i, t)| Some((i.strip_prefix("refused ")?, t))).collect();
+    assert!(refused.len() > 5, "{} refused blocks", refused.len());
+    for (at, (code, text)) in refused.into_iter().enumerate() {
+        let mut whole = program.clone();
+        whole.push(text.clone());
+        let (well, said) = check(&format!("refused-{at}"), &whole);
+        assert!(!well, "docs/SQL.md says that this is refused:\n{text}");
+        let codes: Vec<&str> =
+            said.lines().filter(|l| l.starts_with("W0")).filter_map(|l| l.get(..5)).collect();
+        assert_eq!(codes, [code], "{text}\n{said}");
+    }
+}
+
+#[test]
+fn rules_of_the_pages_are_planned_over_the_pack() {
+    for name in ["docs/RULES.md", "README.md"] {
+        let own: Vec<String> = blocks(&page(name)).into_iter().map(|(_, text)| text).collect();
+        let rules: Vec<String> = own.into_iter().filter(|text| text.starts_with("CREATE RULE")).collect();
+        assert!(!rules.is_empty(), "{name} has no rule");
+        let (well, said) = check(&name.replace('/', "-"), &[pack(&PACK), rules].concat());
+        assert!(well, "{name}\n{said}");
+    }
+}
+
+/// Every `weir …` in the ```sh blocks of the pages is a command of the binary, with options that it has.
+#[test]
+fn commands_of_the_pages_exist() {
+    let mut seen = 0;
+    for name in ["README.md", "docs/OPERATIONS.md"] {
+        let page = page(name);
+        let shell = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for line in shell.flat_map(str::lines).filter_map(|line| line.split("weir ").nth(1)) {
+            let mut words = line.split(['|', '#']).next().unwrap_or(line).split_whitespace();
+            let command = words.next().unwrap_or_default();
+            let help = weir(&[command, "--help"]);
+            assert!(help.status.success(), "{name}: there is no `weir {command}`");
+            let help = String::from_utf8_lossy(&help.stdout).into_owned();
+            for option in words.filter(|w| w.starts_with("--")) {
+                assert!(help.contains(&format!("{option} ")), "{name}: `weir {command}` has no {option}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen} commands");
+}
