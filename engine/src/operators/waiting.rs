@@ -142,9 +142,22 @@ impl Waiting {
         self.fresh_low.min(self.queue.peek().map_or(FOREVER, |Reverse((t, _))| *t))
     }
 
-    /// At or below the lowest waiting value of tracked column number `i`; `FOREVER` without rows.
+    /// The lowest waiting value of tracked column number `i`; `FOREVER` without rows. Exact: a frontier
+    /// made of it depends on the rows alone, and so does what is given when a log ends. O(1) for the
+    /// column released by, else O(rows of runs that were released in part).
     pub fn lowest_tracked(&self, i: usize) -> i64 {
-        self.runs.iter().flatten().map(|r| r.lows[i]).fold(self.fresh_lows[i], i64::min)
+        let column = self.tracked[i];
+        if column == self.time {
+            return self.low();
+        }
+        let exact = |run: &Run| match times_of(&run.batch, column) {
+            Ok(values) if run.at > 0 => {
+                let rest = (run.at..run.batch.num_rows()).map(|at| values[run.row(at) as usize]);
+                rest.min().unwrap_or(FOREVER)
+            }
+            _ => run.lows[i],
+        };
+        self.runs.iter().flatten().map(exact).fold(self.fresh_lows[i], i64::min)
     }
 
     /// Takes the rows with a time below `frontier`, in canonical order, in batches of at most

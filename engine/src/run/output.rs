@@ -12,7 +12,7 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use serde_json::{Map, Value};
 use weir_contract::event::{Event, Id, version_of};
-use weir_contract::{EventTime, Result, wire};
+use weir_contract::{Code, Error, EventTime, Result, wire};
 
 use super::options::{Options, Ports};
 use crate::base::{FOREVER, NOTHING, StreamSchema};
@@ -97,6 +97,8 @@ pub struct Outputs {
     partition: u32,
     /// The run goes on from a checkpoint.
     restored: bool,
+    /// Ids from the checkpoint, until their writers are open.
+    remembered: BTreeMap<String, HashSet<Id>>,
 }
 
 /// The topic of a rule's events.
@@ -168,7 +170,14 @@ impl Outputs {
             }
             ends[*at] = Some((end, name));
         }
-        Ok(Self { ends, writers, events: BTreeMap::new(), partition: instance as u32, restored: false })
+        Ok(Self {
+            ends,
+            writers,
+            events: BTreeMap::new(),
+            partition: instance as u32,
+            restored: false,
+            remembered: BTreeMap::new(),
+        })
     }
 
     /// A side stream (late, rejected) of a table, opened at its first record.
@@ -298,6 +307,7 @@ impl Outputs {
             }
             if let Some(writer) = self.writers.get_mut(name) {
                 writer.read_back(from)?;
+                writer.seen.extend(self.remembered.remove(name).unwrap_or_default());
             }
         }
         Ok(())
@@ -319,6 +329,14 @@ impl Outputs {
             into.text(rule);
             into.u64(*count);
         }
+        // Records that stand in an output beyond this cut and were not made again yet: the ends in the
+        // manifest are behind them, so that reading back alone would not find them a second time.
+        into.u64(self.writers.len() as u64);
+        for (name, writer) in &self.writers {
+            into.text(name);
+            into.u64(writer.seen.len() as u64);
+            writer.seen.iter().for_each(|id| into.bytes(&id.0));
+        }
         Ok(())
     }
 
@@ -336,6 +354,13 @@ impl Outputs {
         for _ in 0..from.u64()? {
             let rule = from.text()?.to_owned();
             self.events.insert(rule, from.u64()?);
+        }
+        for _ in 0..from.u64()? {
+            let name = from.text()?.to_owned();
+            for _ in 0..from.u64()? {
+                let id = from.bytes()?.try_into().map_err(|_| Error::new(Code::Damaged, "not an id"))?;
+                self.remembered.entry(name.clone()).or_default().insert(Id(id));
+            }
         }
         Ok(())
     }

@@ -94,15 +94,12 @@ impl Builder<'_> {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Union(union) => {
-                let branches = union
-                    .inputs
-                    .iter()
-                    .map(|input| {
-                        let rel = self.build(input)?;
-                        let names = union.schema.fields().iter().map(|f| f.name().clone()).collect();
-                        self.materialise(rel, names)
-                    })
-                    .collect::<Result<Vec<_>>>()?;
+                let mut branches = Vec::new();
+                for (number, input) in (0i32..).zip(&union.inputs) {
+                    let rel = self.build(input)?;
+                    let names = union.schema.fields().iter().map(|f| f.name().clone()).collect();
+                    branches.push(self.branch(rel, names, number)?);
+                }
                 self.union(branches, union.schema.fields().len())
             }
             LogicalPlan::Sort(_) => {
@@ -279,6 +276,19 @@ impl Builder<'_> {
             ..input
         });
         Ok(Rel { node, map: rel.map })
+    }
+
+    /// A branch of a UNION ALL: its number ends the canonical order, so that a row that comes through
+    /// two branches is two rows.
+    fn branch(&mut self, rel: Rel, names: Vec<String>, number: i32) -> Result<Rel> {
+        let schema = Arc::clone(&self.node(rel.node).stream.schema);
+        let mut visible: Vec<(Expr, String)> =
+            rel.map.iter().map(|c| column(schema.field(*c).name())).zip(unique(names)).collect();
+        visible.push((datafusion::logical_expr::lit(number), "__u".into()));
+        let last = visible.len() - 1;
+        let branch = self.project(rel.node, visible)?;
+        self.plan.nodes[branch.node].stream.order.push(last);
+        Ok(branch)
     }
 
     fn union(&mut self, branches: Vec<Rel>, visible: usize) -> Result<Rel> {
