@@ -24,6 +24,14 @@ pub struct Mark {
     pub watermark: i64,
 }
 
+impl Mark {
+    /// The mark as it is written.
+    pub fn record(&self) -> Control {
+        let Mark { table, partition, offset, watermark } = self.clone();
+        Control::Idle { table, partition, offset, watermark }
+    }
+}
+
 struct State {
     references: References,
     marks: Vec<Mark>,

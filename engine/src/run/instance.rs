@@ -10,43 +10,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use weir_contract::{Code, Error, Result};
 
-use super::controls::Controls;
-use super::exchange::{Inbox, Message, split};
-use super::graph::{Consumer, Graph, Port, Site, StepId};
+use super::exchange::{Message, split};
+use super::graph::{Consumer, Port, Site, StepId};
 use super::lanes::TaskLane;
-use super::options::{Options, Ports};
 use super::output::Outputs;
+use super::world::World;
 use crate::base::{FOREVER, NOTHING};
 use crate::control::Control;
 use crate::operators::{Operator, Out};
 use crate::sink::OutRecord;
 use crate::state::{Loader, Saver};
-
-/// What all instances of a program share.
-pub struct World {
-    pub graph: Graph,
-    pub inboxes: Vec<Inbox>,
-    pub controls: Controls,
-    pub ports: Ports,
-    pub options: Options,
-    /// Lowest watermark of each task's lanes, for admission.
-    pub task_frontiers: Vec<AtomicI64>,
-    /// Bytes held by each instance after its last step.
-    pub bytes: Vec<AtomicUsize>,
-}
-
-impl World {
-    fn sharded_bytes(&self) -> usize {
-        let tasks = self.graph.tasks;
-        let held: usize = self.bytes[tasks..].iter().map(|b| b.load(Ordering::Relaxed)).sum();
-        held + self.inboxes.iter().map(Inbox::bytes).sum::<usize>()
-    }
-}
 
 struct Running {
     operator: Option<Box<dyn Operator>>,
@@ -184,8 +162,10 @@ impl Instance {
             match message {
                 Message::Rows(batch) => self.running(to)?.pending.push((port, batch)),
                 Message::Frontier(frontiers) => {
-                    let senders =
-                        self.senders.get_mut(&edge).ok_or_else(|| bug("an edge without senders"))?;
+                    let senders = self
+                        .senders
+                        .get_mut(&edge)
+                        .ok_or_else(|| Error::new(Code::Internal, "an edge without senders"))?;
                     senders[from] = frontiers;
                     let least = (0..target.times)
                         .map(|t| senders.iter().map(|s| s[t]).min().unwrap_or(NOTHING))
@@ -198,7 +178,7 @@ impl Instance {
     }
 
     fn running(&mut self, step: StepId) -> Result<&mut Running> {
-        self.steps.get_mut(&step).ok_or_else(|| bug("a step that is not here"))
+        self.steps.get_mut(&step).ok_or_else(|| Error::new(Code::Internal, "a step that is not here"))
     }
 
     fn set_frontier(&mut self, step: StepId, port: usize, frontiers: Vec<i64>) -> Result<()> {
@@ -253,13 +233,7 @@ impl Instance {
         if !world.options.external_control && world.ports.until.is_none() {
             for at in 0..self.lanes.len() {
                 if let Some(mark) = self.lanes[at].due_mark(now) {
-                    let record = Control::Idle {
-                        table: mark.table.clone(),
-                        partition: mark.partition,
-                        offset: mark.offset,
-                        watermark: mark.watermark,
-                    };
-                    world.controls.append_own(self.index, &record)?;
+                    world.controls.append_own(self.index, &mark.record())?;
                     self.lanes[at].mark(&mark);
                     self.lanes[at].publish();
                     busy = true;
@@ -523,8 +497,4 @@ impl Instance {
         }
         self.outputs.restore(from)
     }
-}
-
-fn bug(what: &str) -> Error {
-    Error::new(Code::Internal, what)
 }

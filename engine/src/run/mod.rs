@@ -15,6 +15,7 @@ pub mod options;
 pub mod output;
 pub mod program;
 pub mod references;
+pub mod world;
 
 pub use options::{Options, Ports, ReferenceChange, ReferenceTail, Report, Stop};
 pub use program::run;

@@ -50,17 +50,17 @@ pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
     }
     for rule in script.rules.iter().filter(|r| r.options.enabled) {
         if let Err(error) = planner.rule(rule) {
-            errors.push(error.or_at(rule.place.clone()));
+            errors.push(placed(error, &rule.text, &rule.place));
         }
     }
     for insert in &script.inserts {
         if let Err(error) = planner.insert(insert) {
-            errors.push(error.or_at(insert.place.clone()));
+            errors.push(placed(error, &insert.text, &insert.place));
         }
     }
     for query in &script.queries {
         if let Err(error) = planner.plain(query) {
-            errors.push(error.or_at(query.place.clone()));
+            errors.push(placed(error, &query.text, &query.place));
         }
     }
     if errors.is_empty() { Ok(planner.plan) } else { Err(errors) }
@@ -318,6 +318,20 @@ fn views_in_order<'a>(script: &'a Script, errors: &mut Vec<Error>) -> Vec<&'a Vi
         }
     }
     order
+}
+
+/// An error at the word that it is about, where its text names one, else at the statement.
+fn placed(error: Error, text: &str, start: &Where) -> Error {
+    let what = error.what();
+    let named = ["No field named ", "table '", "Invalid function '"];
+    let word = named.iter().find_map(|lead| what.split_once(lead)).map(|(_, rest)| rest).or_else(|| {
+        // `now() depends on the wall clock or on chance`
+        (error.code() == Code::NotImmutable).then_some(what)
+    });
+    let word = word.and_then(|rest| rest.split([' ', '\'', '(', '\n']).next()).unwrap_or("");
+    let last = word.trim_end_matches('.').rsplit('.').next().unwrap_or("").trim_matches('"');
+    let place = if last.is_empty() { start.clone() } else { place_of(text, start, last) };
+    error.or_at(place)
 }
 
 /// The first place in a statement where a word stands, for errors that name it.

@@ -110,3 +110,15 @@ fn event_time_passes_projections_with_its_shift() {
         .collect();
     assert_eq!(keys, [0, 1]);
 }
+
+#[test]
+fn an_error_stands_at_the_word_it_is_about() {
+    for (sql, wanted) in [
+        ("SELECT k,\n  nothing\nFROM a", "t.sql:9:3"),
+        ("SELECT k\nFROM a\nWHERE now() > ts", "t.sql:10:7"),
+        ("SELECT k FROM\n   nowhere", "t.sql:9:4"),
+    ] {
+        let error = query(sql).err().unwrap_or_else(|| panic!("planned: {sql}"));
+        assert!(error.contains(wanted), "{wanted}\n{error}");
+    }
+}
