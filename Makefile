@@ -55,7 +55,9 @@ lint-deploy:
 
 bench:
 	@$(SETUP) build
-	$(CARGO) bench --workspace $(ARGS)
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches
+	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) | tee benches/results/files.txt
+	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 | tee benches/results/warehouse_day.txt
 
 fmt:
 	$(CARGO) fmt --all
