@@ -1,8 +1,8 @@
 //! Exactly once against a real Kafka: a run is killed twenty times with SIGKILL, goes on each time, and
 //! in the end its topics hold what a replay of the same logs says: nothing lost, nothing doubled.
 //!
-//! Needs `WEIR_KAFKA` (scripts/with-services.sh starts one). The seed of the kill times is printed;
-//! `WEIR_SEED` sets it.
+//! Starts a broker of its own (scripts/kafka.sh), since the simulator's topics have fixed names. The
+//! seed of the kill times is printed; `WEIR_SEED` sets it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,36 @@ use std::time::Duration;
 
 const KILLS: u64 = 20;
 const TOPICS: [&str; 3] = ["validation", "devices", "buffers"];
+
+/// A broker that ends with the test.
+struct Broker {
+    state: tempfile::TempDir,
+    at: String,
+}
+
+impl Broker {
+    fn script(state: &Path, word: &str) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
+        let done =
+            Command::new("bash").arg(script).arg(word).env("WEIR_KAFKA_STATE", state).output().unwrap();
+        assert!(done.status.success(), "kafka.sh {word}\n{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    fn start() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let said = Self::script(&state.path().join("state"), "start");
+        let at = said.lines().find_map(|l| l.split_once("WEIR_KAFKA=")).expect("where the broker listens").1;
+        let at = at.trim_matches(['\'', '"']).to_owned();
+        Self { state, at }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        Self::script(&self.state.path().join("state"), "stop");
+    }
+}
 
 struct Setup {
     env: String,
@@ -38,8 +68,17 @@ impl Setup {
         let (data, reference, rules) = (self.path("data"), self.path("reference.sql"), rules());
         let mut run =
             self.weir(&["run", &rules, "--data", &data, "--log", &self.log, "--reference", &reference]);
-        run.args(["--checkpoint-every", "1", "--batch-rows", "200"]);
+        run.args(["--checkpoint-every", "0.2", "--batch-rows", "100"]);
         run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Number of the newest manifest, 0 where there is none.
+    fn checkpoints(&self) -> u64 {
+        let folder = self.dir.path().join("data/checkpoints/rules");
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let number =
+            |e: std::fs::DirEntry| e.file_name().to_str()?.strip_suffix(".manifest.json")?.parse().ok();
+        names.filter_map(number).max().unwrap_or(0)
     }
 
     /// All events that a reader of committed records sees, sorted.
@@ -63,12 +102,13 @@ fn twenty_kills_lose_and_double_nothing() {
     let kafka = std::env::var("WEIR_KAFKA").expect(
         "WEIR_KAFKA names no broker: run the tests through scripts/with-services.sh, as make test does",
     );
+    let broker = Broker::start();
     let seed: u64 =
         std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(u64::from(std::process::id()));
     println!("seed {seed}");
     let setup = Setup {
         env: format!("kill{seed}"),
-        log: format!("kafka://{kafka}?append_time=producer"),
+        log: format!("kafka://{}?append_time=producer", broker.at),
         dir: tempfile::tempdir().unwrap(),
     };
     let reference = setup.path("reference.sql");
@@ -89,10 +129,21 @@ fn twenty_kills_lose_and_double_nothing() {
         // SplitMix64 (S. Vigna): from before the first record to some checkpoints later.
         chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let drawn = (chance ^ (chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20;
-        std::thread::sleep(Duration::from_millis(300 + drawn % 2_500));
+        // Kills that all fell into the start would prove nothing: most wait for a new checkpoint.
+        let before = setup.checkpoints();
+        for _ in 0..if drawn.is_multiple_of(5) { 20 } else { 400 } {
+            if setup.checkpoints() > before {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(drawn % 500));
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let made = setup.checkpoints();
+    println!("checkpoints made under kills: {made}");
+    assert!(made >= KILLS / 2, "only {made} checkpoints: the kills fell into the starts");
     let out = setup.path("replay.jsonl");
     setup.output(&["replay", &rules(), "--from", &setup.log, "--out", &out, "--json"]);
     let mut wanted: Vec<String> = std::fs::read_to_string(&out).unwrap().lines().map(str::to_owned).collect();
