@@ -397,6 +397,15 @@ fn send(writer: Option<&mut Writer>, events: Vec<Event>) -> Result<()> {
     writer.write(records)
 }
 
+/// One row as the JSON object that an `INSERT INTO` writes: its first `visible` columns.
+pub fn row_json(stream: &StreamSchema, visible: usize, batch: &RecordBatch, row: usize) -> Result<String> {
+    let mut object = Map::new();
+    for (field, column) in stream.schema.fields().iter().zip(batch.columns()).take(visible) {
+        object.insert(field.name().clone(), json::value(column, row)?);
+    }
+    Ok(Value::Object(object).to_string())
+}
+
 /// Rows as JSON objects with deterministic ids: of the statement and the row's canonical order.
 fn records(
     stream: &StreamSchema,
@@ -409,10 +418,6 @@ fn records(
     let mut ordinals: BTreeMap<String, u64> = BTreeMap::new();
     (0..batch.num_rows())
         .map(|row| {
-            let mut object = Map::new();
-            for (field, column) in stream.schema.fields().iter().zip(batch.columns()).take(visible) {
-                object.insert(field.name().clone(), json::value(column, row)?);
-            }
             let mut parts = vec![Value::from(version)];
             for column in &stream.order {
                 let column = batch.column(*column);
@@ -430,7 +435,7 @@ fn records(
                 id: Some(Id::of(&Value::Array(parts))),
                 partition: Some(partition),
                 key: Vec::new(),
-                value: Value::Object(object).to_string().into_bytes(),
+                value: row_json(stream, visible, batch, row)?.into_bytes(),
                 headers: Vec::new(),
                 time_us: times.is_valid(row).then(|| times.value(row)),
             })

@@ -56,6 +56,8 @@ pub struct Shape {
     /// Releases records to the readers step by step.
     trickle: Option<u64>,
     breaks: Vec<Break>,
+    /// The sources end, which closes every window.
+    bounded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,14 @@ impl Shape {
             memory_bytes: 64 << 20,
             trickle: None,
             breaks: vec![],
+            bounded: false,
         }
+    }
+
+    /// The reference over sources that end.
+    #[allow(dead_code)]
+    pub fn bounded() -> Self {
+        Self { bounded: true, ..Self::reference() }
     }
 
     pub fn drawn(seed: u64, n: u64) -> Self {
@@ -95,6 +104,7 @@ impl Shape {
             memory_bytes: if chance.one_in(3) { 1 } else { 64 << 20 },
             trickle: chance.one_in(2).then(|| chance.next()),
             breaks,
+            bounded: false,
         }
     }
 }
@@ -224,7 +234,13 @@ impl World {
         out
     }
 
-    pub fn run(&self, plan: &Plan, shape: &Shape) -> Outcome {
+    #[allow(dead_code)]
+    pub fn control_records(&self) -> &[Control] {
+        &self.control
+    }
+
+    /// A log with the records of both sources.
+    pub fn log(&self) -> MemoryLog {
         let log = MemoryLog::new();
         for table in ["a", "b"] {
             log.create(table, PARTITIONS);
@@ -233,6 +249,14 @@ impl World {
             for record in list {
                 log.append(table, *partition, record.clone()).unwrap();
             }
+        }
+        log
+    }
+
+    pub fn run(&self, plan: &Plan, shape: &Shape) -> Outcome {
+        let log = self.log();
+        for table in ["a", "b"] {
+            log.set_bounded(table, shape.bounded).unwrap();
         }
         for name in self.targets.iter().map(String::as_str).chain(SIDE) {
             log.create(name, 16);

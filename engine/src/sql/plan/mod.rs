@@ -7,6 +7,7 @@
 //! Start at `plan`.
 
 mod aggregate;
+pub mod batch;
 mod build;
 pub mod explain;
 pub mod expr;
