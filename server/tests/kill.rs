@@ -99,9 +99,6 @@ fn rules() -> String {
 
 #[test]
 fn twenty_kills_lose_and_double_nothing() {
-    let kafka = std::env::var("WEIR_KAFKA").expect(
-        "WEIR_KAFKA names no broker: run the tests through scripts/with-services.sh, as make test does",
-    );
     let broker = Broker::start();
     let seed: u64 =
         std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(u64::from(std::process::id()));
