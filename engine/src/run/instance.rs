@@ -8,6 +8,8 @@
 //! I3  Of the lanes of a task the one that holds the others back may always fetch; the others only
 //!     while the instance is under its budget. The task that holds all others back may always fetch.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +26,6 @@ use crate::base::{FOREVER, NOTHING};
 use crate::control::Control;
 use crate::operators::{Operator, Out};
 use crate::sink::OutRecord;
-use crate::state::{Loader, Saver};
 
 struct Running {
     operator: Option<Box<dyn Operator>>,
@@ -51,6 +52,8 @@ pub struct Instance {
     unmatched: BTreeMap<usize, u64>,
     /// Rows given by each step, for `explain` and metrics.
     pub rows_out: BTreeMap<StepId, u64>,
+    /// A step began and did not come to its end.
+    faulted: bool,
 }
 
 impl Instance {
@@ -101,6 +104,7 @@ impl Instance {
             effective: BTreeMap::new(),
             unmatched: BTreeMap::new(),
             rows_out: BTreeMap::new(),
+            faulted: false,
         };
         instance.absent_sources()?;
         Ok(instance)
@@ -130,7 +134,27 @@ impl Instance {
     }
 
     /// Fetches, works everything off, hands results on. True where anything happened.
+    ///
+    /// # Errors
+    /// After one, what the instance holds is no state that a checkpoint may keep: see `sound`.
     pub fn step(&mut self, fetch: bool) -> Result<bool> {
+        self.sound()?;
+        self.faulted = true;
+        let busy = self.step_through(fetch)?;
+        self.faulted = false;
+        Ok(busy)
+    }
+
+    /// An error where a step of this instance failed before it came to its end.
+    pub fn sound(&self) -> Result<()> {
+        if self.faulted {
+            Err(Error::new(Code::Internal, "an instance goes on after a fault"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn step_through(&mut self, fetch: bool) -> Result<bool> {
         let mut busy = self.receive()?;
         if fetch && self.site == Site::Task {
             busy |= self.fetch()?;
@@ -444,57 +468,5 @@ impl Instance {
         let world = Arc::clone(&self.world);
         self.outputs.finish(highest, world.ports.observer.as_deref())?;
         self.outputs.commit()
-    }
-
-    pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
-        into.u64(self.versions as u64);
-        into.u64(self.lanes.len() as u64);
-        for lane in &mut self.lanes {
-            lane.snapshot(into)?;
-        }
-        for running in self.steps.values_mut() {
-            debug_assert!(running.pending.is_empty(), "a cut with rows under way");
-            running.frontiers.iter().chain([&running.given]).flatten().for_each(|f| into.i64(*f));
-            if let Some(operator) = &mut running.operator {
-                operator.snapshot(into)?;
-            }
-        }
-        self.senders.values().flatten().flatten().for_each(|f| into.i64(*f));
-        into.u64(self.unmatched.len() as u64);
-        for (relation, count) in &self.unmatched {
-            into.u64(*relation as u64);
-            into.u64(*count);
-        }
-        self.outputs.snapshot(into)
-    }
-
-    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
-        self.versions = from.u64()? as usize;
-        if from.u64()? != self.lanes.len() as u64 {
-            return Err(Error::new(
-                Code::NoCheckpoint,
-                "the checkpoint has other partitions than the sources",
-            ));
-        }
-        for lane in &mut self.lanes {
-            lane.restore(from)?;
-        }
-        for running in self.steps.values_mut() {
-            for slot in running.frontiers.iter_mut().chain([&mut running.given]).flatten() {
-                *slot = from.i64()?;
-            }
-            running.moved = false;
-            if let Some(operator) = &mut running.operator {
-                operator.restore(from)?;
-            }
-        }
-        for slot in self.senders.values_mut().flatten().flatten() {
-            *slot = from.i64()?;
-        }
-        for _ in 0..from.u64()? {
-            let relation = from.u64()? as usize;
-            self.unmatched.insert(relation, from.u64()?);
-        }
-        self.outputs.restore(from)
     }
 }

@@ -1,8 +1,9 @@
 //! The run: events in, effects out; start, cut, restore, end. Only this module sees all others.
 //!
 //! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
-//! operators, `instance` steps one of them, `lanes` and `exchange` bring rows, `output` takes them,
-//! `controls` and `references` bring what people and clocks decided, `checkpoint` keeps the cut.
+//! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
+//! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
+//! `checkpoint` keeps the cut.
 
 pub mod checkpoint;
 pub mod compile;
@@ -15,6 +16,7 @@ pub mod options;
 pub mod output;
 pub mod program;
 pub mod references;
+pub mod worker;
 pub mod world;
 
 pub use options::{Options, Ports, ReferenceChange, ReferenceTail, Report, Stop};

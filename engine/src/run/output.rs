@@ -61,11 +61,12 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.dirty)
+        if self.dirty
             && let Some(sink) = &mut self.sink
         {
             sink.commit()?;
         }
+        self.dirty = false;
         Ok(())
     }
 

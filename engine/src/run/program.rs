@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use weir_contract::event::version_of;
@@ -24,6 +24,7 @@ use super::instance::Instance;
 use super::lanes::TaskLane;
 use super::options::{Options, Ports, ReferenceTail, Report, Stop};
 use super::references::References;
+use super::worker::{Flags, held, work};
 use super::world::World;
 use crate::base::NOTHING;
 use crate::control::Control;
@@ -33,8 +34,6 @@ use crate::sql::plan::ir::{Output, Plan};
 use crate::state::{Loader, Saver};
 use crate::watermark::Counts;
 
-/// How long a worker sleeps when none of its instances had anything to do.
-const IDLE: Duration = Duration::from_micros(500);
 /// How often the loop looks at the control log and at the end.
 const TICK: Duration = Duration::from_millis(2);
 const TAIL_EVERY: Duration = Duration::from_millis(200);
@@ -85,10 +84,6 @@ struct Program {
     tail: Option<Box<dyn ReferenceTail>>,
     checkpoints: u64,
     peak: usize,
-}
-
-fn held(instance: &Mutex<Instance>) -> Result<MutexGuard<'_, Instance>> {
-    instance.lock().map_err(|_| Error::new(Code::Internal, "an instance panicked"))
 }
 
 impl Program {
@@ -234,42 +229,23 @@ impl Program {
         let ended = std::thread::scope(|scope| {
             for worker in 0..workers {
                 let mine: Vec<_> = instances.iter().skip(worker).step_by(workers).cloned().collect();
-                let (done, pause, fault) = (&done, &pause, &fault);
-                scope.spawn(move || {
-                    while !done.load(Ordering::Acquire) {
-                        let mut busy = false;
-                        for instance in &mine {
-                            if pause.load(Ordering::Acquire) || stop.stopping() {
-                                break;
-                            }
-                            // A panic is weir's own bug: it stops the program as a fault, before any commit.
-                            let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                                held(instance)?.step(true)
-                            }));
-                            match stepped.unwrap_or_else(|p| Err(panicked(&p))) {
-                                Ok(b) => busy |= b,
-                                Err(error) => {
-                                    if let Ok(mut slot) = fault.lock() {
-                                        slot.get_or_insert(error);
-                                    }
-                                    return;
-                                }
-                            }
-                        }
-                        if !busy {
-                            std::thread::sleep(IDLE);
-                        }
-                    }
-                });
+                let flags = Flags { done: &done, pause: &pause, stop, fault: &fault };
+                scope.spawn(move || work(&mine, &flags));
             }
             let result = self.watch(stop, &pause, &fault, &*clock);
             done.store(true, Ordering::Release);
             result
         });
+        // The first fault is the cause; what failed after it only met what it left behind.
+        if let Some(first) = fault.into_inner().ok().flatten() {
+            return Err(first);
+        }
         let ended = ended?;
         if stop.killed() {
             return self.report(false);
         }
+        // A clean end applies every control record that is durable.
+        self.read_control()?;
         self.settle(false)?;
         if ended {
             let highest = self.highest()?;
@@ -322,6 +298,7 @@ impl Program {
             if stop.draining() && !draining {
                 // The end that a lane saw may be older than the records that are to be drained.
                 draining = true;
+                self.read_control()?;
                 for instance in &self.instances {
                     held(instance)?.lanes.iter_mut().for_each(TaskLane::look_again);
                 }
@@ -355,7 +332,12 @@ impl Program {
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        self.world.controls.refresh()
+        self.read_control()
+    }
+
+    /// Reads the shared control records to their end, but for a replay, which has its own.
+    fn read_control(&self) -> Result<()> {
+        if self.world.ports.until.is_some() { Ok(()) } else { self.world.controls.refresh() }
     }
 
     /// None while there is work; else whether the inputs ended (not: a replay's end, a drain).
@@ -383,7 +365,10 @@ impl Program {
             for instance in &self.instances {
                 busy |= held(instance)?.step(fetch)?;
             }
-            if !busy {
+            // A worker may have been inside a step while the pass went by, and have sent something to
+            // an instance that had been looked at already.
+            let quiet = || self.instances.iter().try_fold(true, |all, i| Ok(all && held(i)?.quiet()?));
+            if !busy && quiet()? {
                 return Ok(());
             }
         }
@@ -403,6 +388,7 @@ impl Program {
         let mut sink_ends = Vec::new();
         let mut guards = self.instances.iter().map(|i| held(i)).collect::<Result<Vec<_>>>()?;
         for instance in &mut guards {
+            instance.sound()?;
             instance.outputs.commit()?;
             sink_ends.push(instance.outputs.sink_ends()?);
             let mut own = Saver::default();
@@ -474,13 +460,4 @@ fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String,
         }
     }
     Ok(())
-}
-
-fn panicked(payload: &Box<dyn std::any::Any + Send>) -> Error {
-    let text = payload
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| payload.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-        .unwrap_or_else(|| "an assertion failed".into());
-    Error::new(Code::Internal, text)
 }

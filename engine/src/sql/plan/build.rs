@@ -228,11 +228,12 @@ impl Builder<'_> {
         Ok(Rel { node: pruned.node, map: rel.map.iter().map(position).collect::<Result<_>>()? })
     }
 
-    /// A node whose first columns are exactly the output, under the given names.
+    /// A node whose visible columns are exactly the output, under the given names.
     pub fn materialise(&mut self, rel: Rel, names: Vec<String>) -> Result<Rel> {
         let schema = Arc::clone(&self.node(rel.node).stream.schema);
         let names = unique(names);
         let same = rel.map.iter().enumerate().all(|(at, c)| at == *c)
+            && schema.fields().get(rel.map.len()).is_none_or(|f| f.name().starts_with("__"))
             && names.iter().zip(schema.fields()).all(|(name, f)| name == f.name());
         if same {
             return Ok(rel);

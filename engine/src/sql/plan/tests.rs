@@ -122,3 +122,18 @@ fn an_error_stands_at_the_word_it_is_about() {
         assert!(error.contains(wanted), "{wanted}\n{error}");
     }
 }
+
+#[test]
+fn an_output_has_the_columns_that_its_query_names() {
+    for (sql, wanted) in [
+        // The first columns of a table, in their order: nothing has to be computed.
+        ("SELECT warehouse, k FROM a", vec!["warehouse", "k"]),
+        ("SELECT k, warehouse FROM a WHERE x > 1", vec!["k", "warehouse"]),
+        ("SELECT warehouse FROM a UNION ALL SELECT warehouse FROM a", vec!["warehouse"]),
+    ] {
+        let plan = query(sql).unwrap();
+        let stream = &plan.nodes[plan.outputs[0].node()].stream;
+        let names = stream.schema.fields().iter().map(|f| f.name().as_str());
+        assert_eq!(names.take_while(|n| !n.starts_with("__")).collect::<Vec<_>>(), wanted, "{sql}");
+    }
+}

@@ -1,0 +1,62 @@
+//! An instance as bytes: lanes, frontiers, operators, outputs, in the order of their steps.
+//!
+//! Owns: that order. `restore` on a fresh instance of the same plan and layout gives equal state.
+
+use weir_contract::{Code, Error, Result};
+
+use super::Instance;
+use crate::state::{Loader, Saver};
+
+impl Instance {
+    pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
+        into.u64(self.versions as u64);
+        into.u64(self.lanes.len() as u64);
+        for lane in &mut self.lanes {
+            lane.snapshot(into)?;
+        }
+        for running in self.steps.values_mut() {
+            debug_assert!(running.pending.is_empty(), "a cut with rows under way");
+            running.frontiers.iter().chain([&running.given]).flatten().for_each(|f| into.i64(*f));
+            if let Some(operator) = &mut running.operator {
+                operator.snapshot(into)?;
+            }
+        }
+        self.senders.values().flatten().flatten().for_each(|f| into.i64(*f));
+        into.u64(self.unmatched.len() as u64);
+        for (relation, count) in &self.unmatched {
+            into.u64(*relation as u64);
+            into.u64(*count);
+        }
+        self.outputs.snapshot(into)
+    }
+
+    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+        self.versions = from.u64()? as usize;
+        if from.u64()? != self.lanes.len() as u64 {
+            return Err(Error::new(
+                Code::NoCheckpoint,
+                "the checkpoint has other partitions than the sources",
+            ));
+        }
+        for lane in &mut self.lanes {
+            lane.restore(from)?;
+        }
+        for running in self.steps.values_mut() {
+            for slot in running.frontiers.iter_mut().chain([&mut running.given]).flatten() {
+                *slot = from.i64()?;
+            }
+            running.moved = false;
+            if let Some(operator) = &mut running.operator {
+                operator.restore(from)?;
+            }
+        }
+        for slot in self.senders.values_mut().flatten().flatten() {
+            *slot = from.i64()?;
+        }
+        for _ in 0..from.u64()? {
+            let relation = from.u64()? as usize;
+            self.unmatched.insert(relation, from.u64()?);
+        }
+        self.outputs.restore(from)
+    }
+}
