@@ -1,7 +1,7 @@
 //! Every error code of weir: what it means, whose fault it is, whether a retry helps.
 //!
 //! Ranges: 01xx records and rows, 02xx SQL and checks, 03xx engine, 04xx connectors, 05xx storage
-//! and checkpoints, 06xx rule tests, 07xx command line. `docs/ERRORS.md` is generated from here.
+//! and checkpoints, 06xx rule tests, 07xx command line, 08xx images and models. `docs/ERRORS.md` is generated from here.
 
 use std::fmt;
 
@@ -98,6 +98,17 @@ codes! {
     BadTest = 602, Author, false, "a rule test is not valid", "rule author.";
 
     Usage = 701, Operator, false, "the command line is not valid", "the caller.";
+
+    BadImage = 801, Data, false, "an image cannot be decoded", "owner of the camera. The image is skipped and counted; all other images go on.";
+    ImageTooLarge = 802, Data, false, "an image is larger than its limits", "owner of the camera: send smaller images, or raise the limits.";
+    NoRuntime = 803, Operator, false, "the inference library cannot be loaded", "operator: `make onnxruntime` fetches it; WEIR_ORT_LIB names it by an absolute path.";
+    NoModel = 804, Operator, false, "a model file cannot be read", "operator: path and rights of the file.";
+    BadModel = 805, Operator, false, "a model cannot be used", "whoever exported the model. The last good model stays.";
+    ModelChanged = 806, Operator, false, "a model file is not the one that was named", "operator: install the file whose sha256 is configured. The last good model stays.";
+    Inference = 807, Operator, false, "a model failed on an image", "whoever exported the model. The image is skipped and counted.";
+    TooSlow = 808, Operator, true, "an image was not done within its time limit", "operator: fewer images, more threads or a smaller model. The image is skipped and counted.";
+    Busy = 809, Operator, true, "the queue of images is full", "operator: fewer images, or more threads. The image is skipped and counted.";
+    WorkerPanic = 810, Weir, false, "a library panicked on an image", "weir's developers: keep the image. It is skipped and counted, and the worker starts anew.";
 }
 
 impl fmt::Display for Code {

@@ -5,7 +5,7 @@ use std::path::Path;
 use weir_contract::Code;
 use weir_contract::code::Fault;
 
-const GROUPS: [(u16, &str); 7] = [
+const GROUPS: [(u16, &str); 8] = [
     (1, "Records and rows"),
     (2, "SQL and checks"),
     (3, "Engine"),
@@ -13,6 +13,7 @@ const GROUPS: [(u16, &str); 7] = [
     (5, "Storage and checkpoints"),
     (6, "Tests of rules"),
     (7, "Command line"),
+    (8, "Images and models"),
 ];
 
 const HEAD: &str = "\
