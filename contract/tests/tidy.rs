@@ -159,11 +159,13 @@ fn contract_segments_and_sim_know_no_datafusion() {
             let heavy = |n: &&String| ["datafusion", "arrow", "parquet"].iter().any(|h| n.starts_with(h));
             found.extend(names.iter().filter(heavy).map(|n| format!("{member}/Cargo.toml depends on {n}")));
         }
-        if ["contract", "edge"].contains(&member.as_str()) && names.iter().any(|n| n == "weir-deps") {
+        if ["contract", "edge", "vision"].contains(&member.as_str()) && names.iter().any(|n| n == "weir-deps")
+        {
             found.push(format!("{member}/Cargo.toml depends on weir-deps, which reaches datafusion"));
         }
     }
-    let light = |s: &workspace::Source| ["contract", "segments", "sim", "edge"].contains(&s.member());
+    let light =
+        |s: &workspace::Source| ["contract", "segments", "sim", "edge", "vision"].contains(&s.member());
     found.extend(shown(workspace.places(|s| light(s) && s.ships(), &["datafusion::", "weir_deps"])));
     none(found);
 }

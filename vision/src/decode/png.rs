@@ -1,9 +1,10 @@
-//! PNG: the header chunk before decoding, then the png crate, row by row.
+//! PNG: a walk over its chunks before decoding, then the png crate, row by row.
 //!
 //! In:   bytes that begin with the PNG magic.
 //! Out:  size and memory from the header; RGB pixels from the decoder.
 //! Owns: that inflating stops with the last row: what a file packs behind its pixels is never inflated,
-//!       nor are text chunks and profiles (known ways to make a small file large).
+//!       nor are text chunks and profiles (known ways to make a small file large). The decoder then
+//!       never sees the checksum at the end of the pixels; the walk checks those of all chunks.
 //!
 //! An animated PNG gives its first picture.
 
@@ -20,7 +21,8 @@ const WORK_BYTES_MAX: usize = 4 << 20;
 
 /// Reads the header chunk, which is the first by the standard.
 pub fn survey(bytes: &[u8]) -> Result<Header, Refused> {
-    let chunk = bytes.get(8..33).ok_or_else(|| Refused::new(Reason::Truncated, "the file ends in its header"))?;
+    let chunk =
+        bytes.get(8..33).ok_or_else(|| Refused::new(Reason::Truncated, "the file ends in its header"))?;
     if chunk[..8] != *b"\0\0\0\x0dIHDR" {
         return Err(Refused::new(Reason::Corrupt, "the first chunk is no IHDR of 13 bytes"));
     }
@@ -58,8 +60,33 @@ fn row_to_rgb(from: &[u8], channels: usize, to: &mut [u8]) {
     }
 }
 
+/// Every chunk whole and its checksum right, up to the end chunk.
+fn check_chunks(bytes: &[u8]) -> Result<(), Refused> {
+    let ends = |what: &str| Refused::new(Reason::Truncated, format!("the file ends in {what}"));
+    let mut at = MAGIC.len();
+    loop {
+        let head = bytes.get(at..at + 8).ok_or_else(|| ends("its chunks: there is no IEND"))?;
+        let kind = [head[4], head[5], head[6], head[7]];
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let name = kind.escape_ascii();
+        let short = || ends(&format!("its chunk {name}"));
+        let covered =
+            bytes.get(at + 4..).and_then(|rest| rest.get(..length.checked_add(4)?)).ok_or_else(short)?;
+        at += 8 + length;
+        let sum = bytes.get(at..at + 4).ok_or_else(short)?;
+        at += 4;
+        if crc32fast::hash(covered).to_be_bytes() != *sum {
+            return Err(Refused::new(Reason::Corrupt, format!("the checksum of chunk {name} is wrong")));
+        }
+        if kind == *b"IEND" {
+            return Ok(());
+        }
+    }
+}
+
 /// `header` was judged: its sides are within the limits.
 pub fn pixels(bytes: &[u8], header: &Header) -> Result<Vec<u8>, Refused> {
+    check_chunks(bytes)?;
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: WORK_BYTES_MAX });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
