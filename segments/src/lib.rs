@@ -13,21 +13,27 @@
 //! S5  Files are created, and deleted one by one from the oldest, each with a sync of the folder; the
 //!     list of files is the only ledger, so no crash can make the two disagree.
 //!
+//! S6  A spool opens what is damaged too (`open_past_damage`): it passes over bad frames, names what is
+//!     lost, and never gives an offset twice.
+//!
 //! A folder holds `{first offset}.seg`, their sparse indexes `.idx` (may be missing), `identity`, `lock`
 //! and `durable` (how far the writer of this boot has synced). Start at `Writer::append`; tests:
-//! `tests.rs` beside this file.
+//! `tests.rs` beside this file; the file
+//! system is behind `vfs`.
 
 mod batch;
 mod disk;
 mod frame;
 mod reader;
 mod recover;
+mod vfs;
 mod writer;
 
 pub use batch::{Batch, Column, RecordHeader};
 pub use disk::chance_id;
 pub use frame::{FRAME_BYTES, RECORD_BYTES_MAX, Record};
 pub use reader::Reader;
+pub use vfs::{Disk, DiskFile, LockGuard, MemoryDisk, Mode, RealDisk};
 pub use writer::{Writer, WriterOptions};
 
 #[cfg(test)]

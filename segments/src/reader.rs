@@ -5,22 +5,27 @@
 //!
 //! R1  Offsets ascend by one; what cannot be given is an error, never a gap.
 //! R2  Bytes above the visible end are never interpreted.
+//! R3  Damage is passed over only by a call that says so, and gives the offsets that are lost.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weir_contract::{Code, Error, Result};
 
 use crate::batch::Batch;
 use crate::disk;
 use crate::frame::{self, HEAD_BYTES};
-use crate::recover::{EndFinder, FrameFile, damaged};
+use crate::recover::{self, EndFinder, FrameFile, damaged};
+use crate::vfs::{Disk, RealDisk};
 
 /// Batches stay below this, so that 32-bit offsets into their columns suffice.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// A position in a log.
 pub struct Reader {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     file: FrameFile,
     /// Where the frame of `position` begins, or will begin.
@@ -40,35 +45,109 @@ impl Reader {
     /// # Errors
     /// `W0404` where there is no log; `W0403` below its start; `W0406` above its end.
     pub fn open(folder: &Path, from: i64) -> Result<Self> {
-        let bases = disk::segments(folder)?;
+        Self::open_on(Arc::new(RealDisk), folder, from)
+    }
+
+    /// The same on another disk.
+    pub fn open_on(disk: Arc<dyn Disk>, folder: &Path, from: i64) -> Result<Self> {
+        let mut reader = Self::at_file(disk, folder, from)?;
+        reader.seek(reader.frame_base)?;
+        Ok(reader)
+    }
+
+    /// Opens at `from` or, where that is damaged, at the first sound record behind. Gives the offsets
+    /// from `from` on that were passed over.
+    pub fn open_past_damage(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        from: i64,
+    ) -> Result<(Self, Vec<Range<i64>>)> {
+        let mut reader = Self::at_file(disk, folder, from)?;
+        reader.position = reader.frame_base;
+        let mut lost = Vec::new();
+        while reader.position < from {
+            match reader.step_towards(from) {
+                Ok(()) => {}
+                Err(e) if e.code() == Code::Damaged => {
+                    let passed = reader.skip_damage()?;
+                    lost.push(passed.start.max(from)..passed.end);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        lost.retain(|range| !range.is_empty());
+        Ok((reader, lost))
+    }
+
+    /// A reader at the front of the file that `from` is in.
+    fn at_file(disk: Arc<dyn Disk>, folder: &Path, from: i64) -> Result<Self> {
+        let bases = disk::segments(&*disk, folder)?;
         let Some(start) = bases.first() else {
             return Err(Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)));
         };
         if from < *start {
             return Err(trimmed(folder, from, *start));
         }
-        let mut ends = EndFinder::new(folder);
+        let mut ends = EndFinder::new(disk.clone(), folder);
         let end = ends.find()?;
         if from > end {
             let what = format!("offset {from} is above the end, {end}");
             return Err(Error::new(Code::Recreated, what).at(disk::place(folder)));
         }
         let base = bases[bases.partition_point(|b| *b <= from) - 1];
-        let file = match FrameFile::open(folder, base) {
+        let file = match FrameFile::open(&*disk, folder, base) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(trimmed(folder, from, base + 1)),
             Err(e) => return Err(disk::failed(&disk::segment_path(folder, base))(e)),
         };
         let (folder, position) = (folder.to_path_buf(), from);
-        let mut reader =
-            Self { folder, file, frame_at: 0, frame_base: base, record_at: 0, position, end, ends };
-        reader.seek(base)?;
-        Ok(reader)
+        Ok(Self { disk, folder, file, frame_at: 0, frame_base: base, record_at: 0, position, end, ends })
+    }
+
+    /// Moves a frame on, or into it where `from` lies in it.
+    fn step_towards(&mut self, from: i64) -> Result<()> {
+        let Some((head, bytes)) = self.file.frame(self.frame_at, self.frame_base)? else {
+            return self.next_file().map(|_| ());
+        };
+        if head.next() <= from {
+            (self.frame_at, self.frame_base) = (self.frame_at + head.frame_bytes() as u64, head.next());
+            (self.position, self.record_at) = (head.next(), 0);
+            return Ok(());
+        }
+        while self.position < from {
+            let Some(record) = frame::parse_record(&bytes[HEAD_BYTES..], self.record_at) else {
+                return Err(damaged(&self.file.path, self.frame_at, self.position));
+            };
+            (self.record_at, self.position) = (record.next, self.position + 1);
+        }
+        Ok(())
+    }
+
+    /// After `W0502`: goes on at the next sound frame, in this file or a later one. Gives the offsets
+    /// that are lost.
+    pub fn skip_damage(&mut self) -> Result<Range<i64>> {
+        let from = self.position;
+        self.file.forget();
+        if let Some((at, head)) = recover::next_sound(&mut self.file, self.frame_at + 1, from)? {
+            (self.frame_at, self.frame_base, self.record_at, self.position) = (at, head.base, 0, head.base);
+            return Ok(from..head.base);
+        }
+        let bases = disk::segments(&*self.disk, &self.folder)?;
+        let next = bases.into_iter().find(|base| *base > self.frame_base.max(from - 1));
+        let Some(next) = next else {
+            self.position = self.ends.find()?.max(from);
+            self.frame_base = self.position;
+            self.frame_at = self.file.len()?;
+            return Ok(from..self.position);
+        };
+        self.file = FrameFile::open(&*self.disk, &self.folder, next).map_err(disk::failed(&self.folder))?;
+        (self.frame_at, self.frame_base, self.record_at, self.position) = (0, next, 0, next);
+        Ok(from..next)
     }
 
     /// The lowest offset that is still there, now.
     pub fn start(&self) -> Result<i64> {
-        start(&self.folder)
+        start(&*self.disk, &self.folder)
     }
 
     /// The offset after the last visible record, now.
@@ -161,13 +240,13 @@ impl Reader {
         if self.frame_at < self.file.len()? || self.frame_base != self.position {
             return Err(damaged(&self.file.path, self.frame_at, self.position));
         }
-        match FrameFile::open(&self.folder, self.position) {
+        match FrameFile::open(&*self.disk, &self.folder, self.position) {
             Ok(file) if file.path != self.file.path => {
                 (self.file, self.frame_at) = (file, 0);
                 Ok(true)
             }
             Ok(_) => Err(damaged(&self.file.path, self.frame_at, self.position)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => match start(&self.folder)? {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match start(&*self.disk, &self.folder)? {
                 start if start > self.position => Err(trimmed(&self.folder, self.position, start)),
                 _ => Err(damaged(&self.file.path, self.frame_at, self.position)),
             },
@@ -177,7 +256,7 @@ impl Reader {
 
     /// Finds the frame and record of `position` in the file that begins with `base`.
     fn seek(&mut self, base: i64) -> Result<()> {
-        let known = read_index(&self.folder, base);
+        let known = read_index(&*self.disk, &self.folder, base);
         let entry = known.partition_point(|(offset, _)| *offset <= self.position).checked_sub(1);
         (self.frame_base, self.frame_at) = entry.map_or((base, 0), |i| known[i]);
         while self.frame_base < self.position {
@@ -205,19 +284,19 @@ impl Reader {
 
     /// Identity of the folder's log.
     pub fn identity(folder: &Path) -> Result<String> {
-        disk::read_identity(folder)?
+        disk::read_identity(&RealDisk, folder)?
             .ok_or_else(|| Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)))
     }
 
     /// Start and visible end of a folder's log, without reading its records where the mark
     /// is of this boot.
     pub fn bounds(folder: &Path) -> Result<(i64, i64)> {
-        Ok((start(folder)?, EndFinder::new(folder).find()?))
+        Ok((start(&RealDisk, folder)?, EndFinder::new(Arc::new(RealDisk), folder).find()?))
     }
 }
 
-fn start(folder: &Path) -> Result<i64> {
-    let bases = disk::segments(folder)?;
+fn start(disk: &dyn Disk, folder: &Path) -> Result<i64> {
+    let bases = disk::segments(disk, folder)?;
     bases.first().copied().ok_or_else(|| Error::new(Code::NoTopic, "no log is here").at(disk::place(folder)))
 }
 
@@ -227,8 +306,8 @@ fn trimmed(folder: &Path, from: i64, start: i64) -> Error {
 }
 
 /// The sparse index of a sealed file; empty where it is missing or torn.
-fn read_index(folder: &Path, base: i64) -> Vec<(i64, u64)> {
-    let Ok(bytes) = std::fs::read(disk::index_path(folder, base)) else { return Vec::new() };
+fn read_index(disk: &dyn Disk, folder: &Path, base: i64) -> Vec<(i64, u64)> {
+    let Ok(bytes) = disk.read(&disk::index_path(folder, base)) else { return Vec::new() };
     let Some((entries, crc)) = bytes.split_last_chunk::<4>() else { return Vec::new() };
     if crc32c::crc32c(entries).to_le_bytes() != *crc || entries.len() % 16 != 0 {
         return Vec::new();

@@ -3,14 +3,14 @@
 //! Owns: the difference between a torn tail (cut) and damage (`W0502`). A bad frame is damage where
 //! the durable mark, or a sound frame behind it, says that it was synced once.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weir_contract::{Code, Error, Result};
 
-use crate::disk::{self, Mark};
+use crate::disk::{self, Mark as Durable};
 use crate::frame::{self, HEAD_BYTES, Head};
+use crate::vfs::{Disk, DiskFile, Mode};
 
 /// Bytes read at once, so that small frames cost no call each. Eyeballed.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -19,7 +19,7 @@ pub(crate) const INDEX_BYTES: u64 = 256 << 10;
 
 /// A segment file and a window of its bytes.
 pub(crate) struct FrameFile {
-    file: File,
+    file: Box<dyn DiskFile>,
     pub path: PathBuf,
     /// Never shrinks; its first `filled` bytes are those of the file from `window_at`.
     window: Vec<u8>,
@@ -30,17 +30,14 @@ pub(crate) struct FrameFile {
 }
 
 impl FrameFile {
-    pub fn open(folder: &Path, base: i64) -> std::io::Result<Self> {
+    pub fn open(disk: &dyn Disk, folder: &Path, base: i64) -> std::io::Result<Self> {
         let path = disk::segment_path(folder, base);
-        Ok(Self::over(File::open(&path)?, path))
-    }
-
-    pub fn over(file: File, path: PathBuf) -> Self {
-        Self { file, path, window: Vec::new(), filled: 0, window_at: 0, sound_at: None }
+        let file = disk.open(&path, Mode::Read)?;
+        Ok(Self { file, path, window: Vec::new(), filled: 0, window_at: 0, sound_at: None })
     }
 
     pub fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().map_err(disk::failed(&self.path))?.len())
+        self.file.len().map_err(disk::failed(&self.path))
     }
 
     /// Forgets bytes that may have changed: those above what was durable when they were read.
@@ -105,6 +102,8 @@ pub(crate) struct Scan {
     pub file_bytes: u64,
     /// The highest offset that a sound frame behind the front says was durable.
     pub synced_behind: Option<i64>,
+    /// The offset after the highest record of those frames.
+    pub next_behind: Option<i64>,
 }
 
 /// Reads the sound front of a segment, at most to the offset `until`.
@@ -118,7 +117,12 @@ pub(crate) fn scan(file: &mut FrameFile, base: i64, until: i64) -> Result<Scan> 
         found.bytes += head.frame_bytes() as u64;
     }
     if found.next < until && found.bytes < found.file_bytes {
-        found.synced_behind = synced_behind(file, &found)?;
+        let (mut at, mut next) = (found.bytes + 1, found.next);
+        while let Some((where_, head)) = next_sound(file, at, next)? {
+            found.synced_behind = found.synced_behind.max(Some(head.synced));
+            found.next_behind = found.next_behind.max(Some(head.next()));
+            (at, next) = (where_ + head.frame_bytes() as u64, head.next());
+        }
     }
     Ok(found)
 }
@@ -140,10 +144,10 @@ fn last_append_ms(body: &[u8]) -> Option<i64> {
     last
 }
 
-/// Looks for sound frames behind a bad one.
-fn synced_behind(file: &mut FrameFile, found: &Scan) -> Result<Option<i64>> {
-    let (mut at, mut highest) = (found.bytes + 1, None);
-    while at < found.file_bytes {
+/// The first sound frame at or after `at` whose records have offsets of `from` or more.
+pub(crate) fn next_sound(file: &mut FrameFile, mut at: u64, from: i64) -> Result<Option<(u64, Head)>> {
+    let file_bytes = file.len()?;
+    while at < file_bytes {
         let (offset, bytes_here) = {
             let bytes = file.bytes(at, WINDOW_BYTES)?;
             (frame::find_magic(bytes, 0), bytes.len())
@@ -155,37 +159,42 @@ fn synced_behind(file: &mut FrameFile, found: &Scan) -> Result<Option<i64>> {
         };
         at += offset as u64;
         if let Some(head) = file.head(at)?
-            && head.base >= found.next
+            && head.base >= from
             && file.frame(at, head.base)?.is_some()
         {
-            highest = highest.max(Some(head.synced));
-            at += head.frame_bytes() as u64;
-        } else {
-            at += 1;
+            return Ok(Some((at, head)));
         }
+        at += 1;
     }
-    Ok(highest)
+    Ok(None)
 }
 
 /// How the last segment ends: sound, cut or damaged.
 ///
 /// # Errors
 /// `W0502` where frames are bad that were durable once.
-pub(crate) fn scan_last(folder: &Path, base: i64, mark: Mark) -> Result<Scan> {
+pub(crate) fn scan_last(disk: &dyn Disk, folder: &Path, base: i64, mark: Durable) -> Result<Scan> {
     let path = disk::segment_path(folder, base);
-    let mut file = FrameFile::open(folder, base).map_err(disk::failed(&path))?;
-    let (until, at_least) = match mark {
-        Mark::Exact(durable) => (durable, durable),
-        Mark::AtLeast(durable) => (i64::MAX, durable),
-        Mark::Unknown => (i64::MAX, base),
-    };
-    let found = scan(&mut file, base, until)?;
-    let durable = at_least.max(found.synced_behind.unwrap_or(base));
+    let (found, durable) = scan_any(disk, folder, base, mark)?;
     if found.next < durable {
         return Err(damaged(&path, found.bytes, found.next)
             .expected(format!("sound records up to offset {durable}, which was durable")));
     }
     Ok(found)
+}
+
+/// The same, with how much was durable beside it: damage is for the caller to judge.
+pub(crate) fn scan_any(disk: &dyn Disk, folder: &Path, base: i64, mark: Durable) -> Result<(Scan, i64)> {
+    let path = disk::segment_path(folder, base);
+    let mut file = FrameFile::open(disk, folder, base).map_err(disk::failed(&path))?;
+    let (until, at_least) = match mark {
+        Durable::Exact(durable) => (durable, durable),
+        Durable::AtLeast(durable) => (i64::MAX, durable),
+        Durable::Unknown => (i64::MAX, base),
+    };
+    let found = scan(&mut file, base, until)?;
+    let durable = at_least.max(found.synced_behind.unwrap_or(base));
+    Ok((found, durable))
 }
 
 pub(crate) fn damaged(path: &Path, at: u64, offset: i64) -> Error {
@@ -196,30 +205,33 @@ pub(crate) fn damaged(path: &Path, at: u64, offset: i64) -> Error {
 /// Asks up to which offset a folder can be read. Cheap again and again: where only a scan of the last
 /// file can tell, the answer holds until that file changes.
 pub(crate) struct EndFinder {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// Last file, its length, and the end that was found.
     scanned: Option<(i64, u64, i64)>,
 }
 
 impl EndFinder {
-    pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.into(), scanned: None }
+    pub fn new(disk: Arc<dyn Disk>, folder: &Path) -> Self {
+        Self { disk, folder: folder.into(), scanned: None }
     }
 
     pub fn find(&mut self) -> Result<i64> {
-        let mark = disk::read_mark(&self.folder)?;
-        if let Mark::Exact(durable) = mark {
+        let disk = &*self.disk;
+        let mark = disk::read_mark(disk, &self.folder)?;
+        if let Durable::Exact(durable) = mark {
             return Ok(durable);
         }
-        let Some(base) = disk::segments(&self.folder)?.last().copied() else { return Ok(0) };
+        let Some(base) = disk::segments(disk, &self.folder)?.last().copied() else { return Ok(0) };
         let path = disk::segment_path(&self.folder, base);
-        let bytes = std::fs::metadata(&path).map_err(disk::failed(&path))?.len();
+        let length = || disk.open(&path, Mode::Read)?.len();
+        let bytes = length().map_err(disk::failed(&path))?;
         if let Some((known, length, end)) = self.scanned
             && (known, length) == (base, bytes)
         {
             return Ok(end);
         }
-        let end = scan_last(&self.folder, base, mark)?.next;
+        let end = scan_last(disk, &self.folder, base, mark)?.next;
         self.scanned = Some((base, bytes, end));
         Ok(end)
     }

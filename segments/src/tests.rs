@@ -87,7 +87,7 @@ fn copy(from: &Path, with_mark: bool) -> TempDir {
 }
 
 fn last_segment(folder: &Path) -> std::path::PathBuf {
-    disk::segment_path(folder, *disk::segments(folder).unwrap().last().unwrap())
+    disk::segment_path(folder, *disk::segments(&RealDisk, folder).unwrap().last().unwrap())
 }
 
 proptest! {
@@ -130,17 +130,17 @@ fn a_tail_cut_at_every_byte_loses_only_the_torn_append() {
     let mut writer = Writer::open(folder.path(), options).unwrap();
     let mut ends = vec![];
     for n in 0..15 {
-        let segments = disk::segments(folder.path()).unwrap().len();
+        let segments = disk::segments(&RealDisk, folder.path()).unwrap().len();
         let next = writer.end();
         append(&mut writer, next, 1 + n % 3).unwrap();
         writer.sync().unwrap();
-        if disk::segments(folder.path()).unwrap().len() > segments {
+        if disk::segments(&RealDisk, folder.path()).unwrap().len() > segments {
             ends.clear();
         }
         ends.push((std::fs::metadata(last_segment(folder.path())).unwrap().len(), writer.end()));
     }
     assert!(ends.len() > 2, "the last file holds several frames");
-    let base = *disk::segments(folder.path()).unwrap().last().unwrap();
+    let base = *disk::segments(&RealDisk, folder.path()).unwrap().last().unwrap();
     for len in 0..=ends.last().unwrap().0 {
         let copied = copy(folder.path(), false);
         let torn = std::fs::OpenOptions::new().write(true).open(last_segment(copied.path())).unwrap();
@@ -180,7 +180,7 @@ fn a_flipped_bit_is_never_read_as_something_else() {
     }
     let end = writer.end();
     drop(writer);
-    let bases = disk::segments(folder.path()).unwrap();
+    let bases = disk::segments(&RealDisk, folder.path()).unwrap();
     assert!(bases.len() > 2);
     for with_mark in [true, false] {
         let copied = copy(folder.path(), with_mark);

@@ -5,15 +5,16 @@
 //! | alive | whole or not at all         | durable, visible, or: dead  |
 //! | dead  | `W0501`: open it again      | `W0501`: open it again      |
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weir_contract::{Clock, Code, Error, Result};
 
 use crate::disk::{self, Steps};
 use crate::frame::{self, FRAME_BYTES, Record};
-use crate::recover::{self, FrameFile};
+use crate::recover::{self, FrameFile, Scan};
+use crate::vfs::{Disk, DiskFile, LockGuard, Mode};
 
 /// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +44,12 @@ pub struct Writer {
     folder: PathBuf,
     options: WriterOptions,
     steps: Steps,
-    /// Held open for its lock.
-    _lock: File,
-    mark: File,
+    _lock: LockGuard,
+    mark: Box<dyn DiskFile>,
     identity: String,
     /// Ascending; the last one is written to. Never empty.
     segments: Vec<Segment>,
-    active: File,
+    active: Box<dyn DiskFile>,
     index: Vec<(i64, u64)>,
     next: i64,
     synced: i64,
@@ -68,61 +68,95 @@ impl Writer {
     }
 
     pub(crate) fn open_with(folder: &Path, options: WriterOptions, mut steps: Steps) -> Result<Self> {
-        let io = || disk::failed(folder);
-        if !folder.is_dir() {
-            std::fs::create_dir_all(folder).map_err(io())?;
-            if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
-                steps.sync_folder(parent).map_err(io())?;
-            }
-        }
-        let lock = lock(folder)?;
-        let identity = disk::ensure_identity(folder)?;
-        let mark_path = disk::mark_path(folder);
-        let known = disk::read_mark(folder)?;
-        let mark = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&mark_path)
-            .map_err(disk::failed(&mark_path))?;
+        steps.ensure_folder(folder).map_err(disk::failed(folder))?;
+        let lock = lock(&*steps.disk, folder)?;
+        let identity = disk::ensure_identity(&*steps.disk, folder)?;
+        Self::open_locked(folder, options, steps, lock, identity, None)
+    }
 
-        let mut bases = disk::segments(folder)?;
+    /// Opens a folder whatever state it is in: damaged files stay for readers to pass over, and new
+    /// records get offsets of at least `first` and above every offset that was ever durable here.
+    ///
+    /// # Errors
+    /// Only where the disk refuses, or another writer has the folder.
+    pub fn open_past_damage(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        options: WriterOptions,
+        first: i64,
+    ) -> Result<Self> {
+        let mut steps = Steps::over(disk);
+        steps.ensure_folder(folder).map_err(disk::failed(folder))?;
+        let lock = lock(&*steps.disk, folder)?;
+        let identity = match disk::ensure_identity(&*steps.disk, folder) {
+            Err(e) if e.code() == Code::Damaged => disk::new_identity(&*steps.disk, folder)?,
+            identity => identity?,
+        };
+        Self::open_locked(folder, options, steps, lock, identity, Some(first))
+    }
+
+    fn open_locked(
+        folder: &Path,
+        options: WriterOptions,
+        mut steps: Steps,
+        lock: LockGuard,
+        identity: String,
+        past_damage: Option<i64>,
+    ) -> Result<Self> {
+        let io = || disk::failed(folder);
+        let mark_path = disk::mark_path(folder);
+        let known = disk::read_mark(&*steps.disk, folder)?;
+        let mark = steps.disk.open(&mark_path, Mode::Create).map_err(disk::failed(&mark_path))?;
+
+        let mut bases = disk::segments(&*steps.disk, folder)?;
         if bases.is_empty() {
-            steps.create(&disk::segment_path(folder, 0)).map_err(io())?;
-            bases.push(0);
+            let base = past_damage.unwrap_or(0).max(0);
+            steps.create(&disk::segment_path(folder, base)).map_err(io())?;
+            bases.push(base);
         }
         let base = bases[bases.len() - 1];
-        let mut found = recover::scan_last(folder, base, known)?;
+        let (mut found, next) = match past_damage {
+            None => {
+                let found = recover::scan_last(&*steps.disk, folder, base, known)?;
+                let next = found.next;
+                (found, next)
+            }
+            Some(first) => {
+                let (found, durable) = recover::scan_any(&*steps.disk, folder, base, known)?;
+                let next = first_free(&found, durable, first);
+                (found, next)
+            }
+        };
         let path = disk::segment_path(folder, base);
         let io = || disk::failed(&path);
-        let mut active = OpenOptions::new().read(true).write(true).open(&path).map_err(io())?;
-        let torn = found.file_bytes > found.bytes;
+        let mut active = steps.disk.open(&path, Mode::Write).map_err(io())?;
+        let gap = next > found.next;
+        let torn = found.file_bytes > found.bytes && !gap;
         if torn {
-            steps.truncate(&active, found.bytes).map_err(io())?;
+            steps.truncate(&*active, found.bytes).map_err(io())?;
         }
         // What a reader is shown from now on has to be on disk, whoever wrote it.
-        steps.sync(&active).map_err(io())?;
-        steps.sync_folder(folder).map_err(io())?;
-        if torn && found.bytes > 0 {
-            let path = disk::segment_path(folder, found.next);
+        steps.sync(&*active).map_err(io())?;
+        steps.sync_folder(folder).map_err(disk::failed(folder))?;
+        if gap || (torn && found.bytes > 0) {
+            let path = disk::segment_path(folder, next);
             active = steps.create(&path).map_err(disk::failed(&path))?;
             steps.sync_folder(folder).map_err(disk::failed(folder))?;
-            bases.push(found.next);
+            bases.push(next);
             found.index.clear();
             found.bytes = 0;
         }
-        steps.mark(&mark, found.next).map_err(disk::failed(&mark_path))?;
+        steps.mark(&*mark, next).map_err(disk::failed(&mark_path))?;
         let last_append_ms = match found.last_append_ms {
             Some(ms) => ms,
-            None => last_append_before(folder, &bases)?,
+            None => last_append_before(&*steps.disk, folder, &bases)?,
         };
         let mut segments = Vec::with_capacity(bases.len());
         for base in bases {
             let path = disk::segment_path(folder, base);
-            let bytes = std::fs::metadata(&path).map_err(disk::failed(&path))?.len();
-            segments.push(Segment { base, bytes });
+            let bytes = || steps.disk.open(&path, Mode::Read)?.len();
+            segments.push(Segment { base, bytes: bytes().map_err(disk::failed(&path))? });
         }
-        let (next, index) = (found.next, found.index);
         Ok(Self {
             folder: folder.into(),
             options,
@@ -132,7 +166,7 @@ impl Writer {
             identity,
             segments,
             active,
-            index,
+            index: found.index,
             next,
             synced: next,
             last_append_ms,
@@ -198,8 +232,8 @@ impl Writer {
             rest = &rest[count..];
         }
         let path = disk::segment_path(&self.folder, self.segments[self.segments.len() - 1].base);
-        if let Err(refused) = self.steps.write(&self.active, &self.scratch, at) {
-            self.dead = self.steps.truncate(&self.active, at).is_err();
+        if let Err(refused) = self.steps.write(&*self.active, &self.scratch, at) {
+            self.dead = self.steps.truncate(&*self.active, at).is_err();
             return Err(disk::failed(&path)(refused));
         }
         notes.into_iter().for_each(|(base, at)| recover::note(&mut self.index, base, at));
@@ -225,8 +259,8 @@ impl Writer {
             return Ok(());
         }
         self.dead = true;
-        self.steps.sync(&self.active).map_err(disk::failed(&self.folder))?;
-        self.steps.mark(&self.mark, self.next).map_err(disk::failed(&self.folder))?;
+        self.steps.sync(&*self.active).map_err(disk::failed(&self.folder))?;
+        self.steps.mark(&*self.mark, self.next).map_err(disk::failed(&self.folder))?;
         self.dead = false;
         self.synced = self.next;
         Ok(())
@@ -238,21 +272,44 @@ impl Writer {
             let kept: u64 = self.segments[1..].iter().map(|s| s.bytes).sum();
             let too_big = self.options.retain_bytes.is_some_and(|limit| kept >= limit);
             let too_old = match self.options.retain_ms {
-                Some(limit) => first_append(&self.folder, self.segments[1].base)?
+                Some(limit) => first_append(&*self.steps.disk, &self.folder, self.segments[1].base)?
                     .is_some_and(|ms| ms < now_ms.saturating_sub(limit)),
                 None => false,
             };
             if !too_big && !too_old {
                 break;
             }
-            let base = self.segments[0].base;
-            let path = disk::segment_path(&self.folder, base);
-            let _index_may_be_missing = std::fs::remove_file(disk::index_path(&self.folder, base));
-            self.steps.unlink(&path).map_err(disk::failed(&path))?;
-            self.segments.remove(0);
-            self.steps.sync_folder(&self.folder).map_err(disk::failed(&self.folder))?;
+            self.delete_oldest()?;
         }
         Ok(())
+    }
+
+    fn delete_oldest(&mut self) -> Result<()> {
+        let base = self.segments[0].base;
+        let path = disk::segment_path(&self.folder, base);
+        let _index_may_be_missing = self.steps.disk.remove(&disk::index_path(&self.folder, base));
+        self.steps.unlink(&path).map_err(disk::failed(&path))?;
+        self.segments.remove(0);
+        self.steps.sync_folder(&self.folder).map_err(disk::failed(&self.folder))
+    }
+
+    /// Files, ascending: first offset and bytes. The last one is written to.
+    pub fn files(&self) -> impl Iterator<Item = (i64, u64)> + '_ {
+        self.segments.iter().map(|s| (s.base, s.bytes))
+    }
+
+    /// Deletes whole files all of whose records are below `offset`; the one written to stays.
+    pub fn delete_below(&mut self, offset: i64) -> Result<()> {
+        while self.segments.len() > 1 && self.segments[1].base <= offset {
+            self.delete_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new file where the one written to holds anything.
+    pub fn seal(&mut self) -> Result<()> {
+        self.check_alive()?;
+        if self.active_bytes() == 0 { Ok(()) } else { self.roll() }
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -272,7 +329,7 @@ impl Writer {
     fn roll(&mut self) -> Result<()> {
         self.sync()?;
         let sealed = self.segments[self.segments.len() - 1].base;
-        write_index(&self.folder, sealed, &self.index);
+        write_index(&*self.steps.disk, &self.folder, sealed, &self.index);
         let path = disk::segment_path(&self.folder, self.next);
         let active = self.steps.create(&path).map_err(disk::failed(&path))?;
         // From here on the file exists but may vanish: only a synced folder lets us go on.
@@ -299,36 +356,36 @@ fn frame_of(records: &[Record<'_>]) -> (usize, usize) {
     (records.len(), bytes)
 }
 
-fn lock(folder: &Path) -> Result<File> {
+fn lock(disk: &dyn Disk, folder: &Path) -> Result<LockGuard> {
     let path = folder.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(disk::failed(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::new(Code::Locked, "another writer has this log").at(disk::place(folder)))
-        }
-        Err(TryLockError::Error(e)) => Err(disk::failed(&path)(e)),
-    }
+    disk.lock(&path)
+        .map_err(disk::failed(&path))?
+        .ok_or_else(|| Error::new(Code::Locked, "another writer has this log").at(disk::place(folder)))
+}
+
+/// Above `first`, above all that is there or was durable once; a torn tail was never seen by anybody.
+fn first_free(found: &Scan, durable: i64, first: i64) -> i64 {
+    let behind = if found.next < durable { found.next_behind.unwrap_or(durable) } else { found.next };
+    found.next.max(durable).max(behind).max(first)
 }
 
 /// Append time of the last record before an empty last file.
-fn last_append_before(folder: &Path, bases: &[i64]) -> Result<i64> {
+fn last_append_before(disk: &dyn Disk, folder: &Path, bases: &[i64]) -> Result<i64> {
     let Some(base) = bases.iter().rev().nth(1) else { return Ok(i64::MIN) };
     let path = disk::segment_path(folder, *base);
-    let mut file = FrameFile::open(folder, *base).map_err(disk::failed(&path))?;
+    let mut file = FrameFile::open(disk, folder, *base).map_err(disk::failed(&path))?;
     Ok(recover::scan(&mut file, *base, i64::MAX)?.last_append_ms.unwrap_or(i64::MIN))
 }
 
-fn first_append(folder: &Path, base: i64) -> Result<Option<i64>> {
+fn first_append(disk: &dyn Disk, folder: &Path, base: i64) -> Result<Option<i64>> {
     let path = disk::segment_path(folder, base);
-    let mut file = FrameFile::open(folder, base).map_err(disk::failed(&path))?;
+    let mut file = FrameFile::open(disk, folder, base).map_err(disk::failed(&path))?;
     let Some((_, bytes)) = file.frame(0, base)? else { return Ok(None) };
     Ok(frame::parse_record(&bytes[frame::HEAD_BYTES..], 0).map(|r| r.append_ms))
 }
 
 /// The index only saves reading: a log without it, or with a torn one, is whole.
-fn write_index(folder: &Path, base: i64, index: &[(i64, u64)]) {
+fn write_index(disk: &dyn Disk, folder: &Path, base: i64, index: &[(i64, u64)]) {
     let mut bytes = Vec::with_capacity(index.len() * 16 + 4);
     for (offset, at) in index {
         bytes.extend_from_slice(&offset.to_le_bytes());
@@ -336,5 +393,10 @@ fn write_index(folder: &Path, base: i64, index: &[(i64, u64)]) {
     }
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    let _best_effort = std::fs::write(disk::index_path(folder, base), bytes);
+    let write = || {
+        let file = disk.open(&disk::index_path(folder, base), Mode::Create)?;
+        file.set_len(0)?;
+        file.write_all_at(&bytes, 0)
+    };
+    let _best_effort = write();
 }
