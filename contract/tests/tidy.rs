@@ -28,7 +28,7 @@ const PANICS: &[(&str, usize)] = &[("engine/src/sql/plan/session.rs", 1)];
 const ARROWS: &[(&str, &[&str])] = &[
     ("deps", &[]),
     ("contract", &[]),
-    ("segments", &["contract", "deps"]),
+    ("segments", &["contract"]),
     ("vision", &["contract"]),
     ("edge", &["contract", "segments", "vision"]),
     ("engine", &["contract", "deps"]),
@@ -159,7 +159,8 @@ fn contract_segments_and_sim_know_no_datafusion() {
             let heavy = |n: &&String| ["datafusion", "arrow", "parquet"].iter().any(|h| n.starts_with(h));
             found.extend(names.iter().filter(heavy).map(|n| format!("{member}/Cargo.toml depends on {n}")));
         }
-        if ["contract", "edge", "vision"].contains(&member.as_str()) && names.iter().any(|n| n == "weir-deps")
+        if ["contract", "segments", "edge", "vision"].contains(&member.as_str())
+            && names.iter().any(|n| n == "weir-deps")
         {
             found.push(format!("{member}/Cargo.toml depends on weir-deps, which reaches datafusion"));
         }
@@ -168,6 +169,32 @@ fn contract_segments_and_sim_know_no_datafusion() {
         |s: &workspace::Source| ["contract", "segments", "sim", "edge", "vision"].contains(&s.member());
     found.extend(shown(workspace.places(|s| light(s) && s.ships(), &["datafusion::", "weir_deps"])));
     none(found);
+}
+
+/// A Raspberry Pi builds the agent in minutes, and it goes on while the engine is down.
+#[test]
+fn edge_never_reaches_datafusion() {
+    let lock = Workspace::load().read("Cargo.lock");
+    let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in lock.split("[[package]]\n").skip(1) {
+        let line = |start: &str| package.lines().find_map(|l| l.strip_prefix(start));
+        let name = line("name = \"").and_then(|n| n.strip_suffix('"')).unwrap_or_default();
+        let listed = package.lines().filter_map(|l| l.strip_prefix(" \"")?.strip_suffix("\","));
+        needs.entry(name).or_default().extend(listed.filter_map(|l| l.split(' ').next()));
+    }
+    let mut reached = vec!["weir-edge"];
+    let mut at = 0;
+    while let Some(name) = reached.get(at).copied() {
+        at += 1;
+        for next in needs.get(name).into_iter().flatten() {
+            if !reached.contains(next) {
+                reached.push(next);
+            }
+        }
+    }
+    assert!(reached.contains(&"weir-segments") && reached.contains(&"serde_json"), "{reached:?}");
+    let heavy = |n: &&&str| ["datafusion", "arrow", "parquet", "weir-deps"].iter().any(|h| n.starts_with(h));
+    none(reached.iter().filter(heavy).map(|n| format!("weir-edge reaches {n}")).collect());
 }
 
 #[test]

@@ -188,8 +188,12 @@ impl Reader {
         let mut batch = Batch { first: self.position, ..Batch::default() };
         let (mut taken, limit) = (0, bytes.min(BATCH_BYTES_MAX));
         while self.position < self.end {
-            if !self.take_frame(&mut batch, &mut taken, rows, limit)? {
-                break;
+            match self.take_frame(&mut batch, &mut taken, rows, limit) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What was taken before it is sound; the next call meets the damage again.
+                Err(e) if e.code() == Code::Damaged && !batch.is_empty() => break,
+                Err(e) => return Err(e),
             }
         }
         Ok(Some(batch))

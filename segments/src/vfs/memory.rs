@@ -225,6 +225,13 @@ impl MemoryDisk {
         world.inodes = renumbered.into_values().collect();
     }
 
+    /// Another boot, with everything that is here durable.
+    pub fn reboot(&self) {
+        let mut world = self.world();
+        world.boot += 1;
+        world.locks.clear();
+    }
+
     /// Changes the bytes of a file at rest, as a bad card does.
     pub fn damage(&self, path: &Path, work: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
