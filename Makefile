@@ -7,6 +7,7 @@
 #   make build   the optimised binary at bin/weir
 #   make bench   benchmarks
 #   make fmt     formats the Rust code
+#   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -17,7 +18,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench fmt
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,7 +31,7 @@ run:
 	$(CARGO) run --profile $(PROFILE) --bin weir -- demo --seed 7 --minutes 120 --speed 120 $(ARGS)
 
 test:
-	@$(SETUP) build services
+	@$(SETUP) build services vision
 	scripts/with-services.sh $(CARGO) test --profile $(PROFILE) --workspace $(ARGS)
 
 build:
@@ -61,3 +62,6 @@ bench:
 
 fmt:
 	$(CARGO) fmt --all
+
+onnxruntime:
+	@scripts/onnxruntime.sh

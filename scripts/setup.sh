@@ -4,6 +4,7 @@
 #   scripts/setup.sh             everything
 #   scripts/setup.sh build       linker, pkg-config, headers of OpenSSL and zlib
 #   scripts/setup.sh services    Java and Maven (Kafka for the tests), PostgreSQL
+#   scripts/setup.sh vision      the library of ONNX Runtime under ~/.cache/weir (scripts/onnxruntime.sh)
 #   scripts/setup.sh sql         sqlfluff 4.5.0 in a virtual environment under ~/.cache/weir
 #
 # Rust itself comes from https://rustup.rs; the edition needs 1.94 or newer.
@@ -52,6 +53,12 @@ services() {
   [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
 }
 
+vision() {
+  command -v python3 >/dev/null || apt python3
+  python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
+  "$(dirname "$0")/onnxruntime.sh" >/dev/null
+}
+
 sql() {
   local venv="$CACHE/sqlfluff"
   if command -v sqlfluff >/dev/null && [ "$(sqlfluff --version 2>/dev/null)" = "sqlfluff, version $SQLFLUFF" ]; then
@@ -69,11 +76,11 @@ sql() {
 }
 
 case "$#" in
-  0) set -- build services sql ;;
+  0) set -- build services vision sql ;;
 esac
 for part in "$@"; do
   case "$part" in
-    build | services | sql) "$part" ;;
-    *) die "unknown part '$part': build, services or sql" ;;
+    build | services | vision | sql) "$part" ;;
+    *) die "unknown part '$part': build, services, vision or sql" ;;
   esac
 done

@@ -11,4 +11,8 @@
 //!
 //! Knows nothing of DataFusion: it is built on a Raspberry Pi. Start at `decode::decode`.
 
+pub mod stop;
 pub mod decode;
+pub mod boxes;
+pub mod detector;
+pub mod pool;
