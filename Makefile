@@ -6,6 +6,7 @@
 #   make lint    format, clippy, SQL
 #   make build   the optimised binary at bin/weir
 #   make bench   benchmarks
+#   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
 #   make fmt     formats the Rust code
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
@@ -18,7 +19,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench fmt onnxruntime
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,6 +60,16 @@ bench:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches
 	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) | tee benches/results/files.txt
 	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 | tee benches/results/warehouse_day.txt
+
+# Minutes of training, and where frames and checkpoints stay.
+MINUTES := 17
+MODEL_WORK := $(HOME)/.cache/weir/model-work
+
+model:
+	@$(SETUP) build model
+	$(CARGO) build --profile $(PROFILE) -p weir-render
+	$(HOME)/.cache/weir/model/bin/python vision/model/train.py --render $(CARGO_TARGET_DIR)/$(PROFILE)/weir-render \
+		--work $(MODEL_WORK) --minutes $(MINUTES) $(ARGS)
 
 fmt:
 	$(CARGO) fmt --all

@@ -6,11 +6,13 @@
 #   scripts/setup.sh services    Java and Maven (Kafka for the tests), PostgreSQL
 #   scripts/setup.sh vision      the library of ONNX Runtime under ~/.cache/weir (scripts/onnxruntime.sh)
 #   scripts/setup.sh sql         sqlfluff 4.5.0 in a virtual environment under ~/.cache/weir
+#   scripts/setup.sh model       PyTorch for the CPU, ONNX and its runtime, to train the detector (not part of everything)
 #
 # Rust itself comes from https://rustup.rs; the edition needs 1.94 or newer.
 set -euo pipefail
 
 SQLFLUFF=4.5.0
+ONNXRUNTIME=1.20.1
 CACHE="${WEIR_CACHE:-$HOME/.cache/weir}"
 
 say() { printf 'setup.sh: %s\n' "$*" >&2; }
@@ -75,12 +77,27 @@ sql() {
   "$venv/bin/pip" install -q "sqlfluff==$SQLFLUFF"
 }
 
+# PyTorch is the distribution's, because the package index's brings 5 GB of CUDA; numpy must be the one it was built for.
+model() {
+  local venv="$CACHE/model"
+  local imports='import torch, onnx, onnxruntime, numpy, PIL'
+  if [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "$imports" 2>/dev/null; then
+    return 0
+  fi
+  /usr/bin/python3 -c 'import torch, onnx, numpy, PIL, ensurepip, venv' 2>/dev/null \
+    || apt python3-torch python3-onnx python3-numpy python3-pil python3-venv
+  say "onnxruntime $ONNXRUNTIME into $venv"
+  mkdir -p "$CACHE"
+  /usr/bin/python3 -m venv --system-site-packages "$venv"
+  "$venv/bin/pip" install -q "onnxruntime==$ONNXRUNTIME" 'numpy<1.25'
+}
+
 case "$#" in
   0) set -- build services vision sql ;;
 esac
 for part in "$@"; do
   case "$part" in
-    build | services | vision | sql) "$part" ;;
-    *) die "unknown part '$part': build, services, vision or sql" ;;
+    build | services | vision | sql | model) "$part" ;;
+    *) die "unknown part '$part': build, services, vision, sql or model" ;;
   esac
 done

@@ -63,7 +63,7 @@ fn lit(rgb: &[u8], width: usize, height: usize, light: &Light) -> Vec<[f32; 3]> 
 }
 
 /// A separable Gaussian; the edge's pixels go on beyond it.
-fn blur(pixels: &mut Vec<[f32; 3]>, width: usize, height: usize, sigma: f32) {
+fn blur(pixels: &mut [[f32; 3]], width: usize, height: usize, sigma: f32) {
     let reach = libm::ceilf(sigma * 2.5).max(1.0) as usize;
     let weights: Vec<f32> =
         (0..=reach).map(|i| libm::expf(-((i * i) as f32) / (2.0 * sigma * sigma))).collect();
