@@ -34,11 +34,19 @@ fn results_do_not_depend_on_how_they_were_computed() {
         for (topic, lines) in &plain.outputs {
             *records.entry(topic.clone()).or_insert(0) += lines.len();
         }
+        for (output, count) in &plain.failed {
+            *records.entry(format!("failed {output}")).or_insert(0) += *count as usize;
+        }
+        for (table, dropped) in &plain.unknown {
+            *records.entry(format!("unknown {table}")).or_insert(0) += dropped.keys.len();
+        }
         for n in 0..2 {
             let shape = Shape::drawn(*seed, n);
             drawn.insert((shape.workers, shape.shards, shape.batch_rows));
             let other = world.run(&plan, &shape);
             assert_eq!(plain.counts, other.counts, "seed {seed}: counts under {shape:?}");
+            assert_eq!(plain.unknown, other.unknown, "seed {seed}: unknown keys under {shape:?}");
+            assert_eq!(plain.failed, other.failed, "seed {seed}: failed expressions under {shape:?}");
             for (topic, lines) in &plain.outputs {
                 let got = other.outputs.get(topic).map_or(&[][..], Vec::as_slice);
                 if lines != got {

@@ -39,6 +39,8 @@ enum Command {
     Run(commands::run::Args),
     /// Reads and plans a program, and prints every problem
     Check(commands::check::Args),
+    /// Runs the tests of rules (`x.test.sql` beside `x.sql`) on a clock of their own
+    Test(commands::test::Args),
     /// Prints plan, state bounds, tasks, exchanges and delays
     Explain(commands::explain::Args),
     /// Runs a program over what a log or a recording holds
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => commands::run::run(args),
         Command::Check(args) => commands::check::run(args),
+        Command::Test(args) => commands::test::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Replay(args) => commands::replay::run(args),
         Command::Record(args) => commands::record::run(args),

@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 use weir_contract::event::{Event, Label};
 use weir_contract::{Code, Error, Result};
 
+use super::decisions::{Decision, Evaluation, Placed};
 use super::facts::Facts;
 use super::keys::{Keys, STORED, Slot, Words};
 use super::machine::{Cause, Machine, Said, Spans, State};
@@ -45,6 +46,8 @@ pub struct DecideSpec {
     pub delay: i64,
     /// What an output row rests on, for the column `inputs`.
     pub inputs: Vec<InputRange>,
+    /// Keeps every evaluation, for [`Decide::take_decisions`].
+    pub keep_decisions: bool,
 }
 
 /// One rule's decisions over one task's or shard's rows.
@@ -57,6 +60,8 @@ pub struct Decide {
     frontier: i64,
     evaluations: u64,
     nowhere: u64,
+    /// None where nobody asked.
+    decisions: Option<Vec<Decision>>,
 }
 
 /// Something said, with the slot and the row that it was said of.
@@ -64,6 +69,12 @@ struct Draft {
     said: Said,
     slot: u32,
     source: u32,
+}
+
+impl Placed for Draft {
+    fn place(&self) -> (u32, u32, i64, Cause) {
+        (self.slot, self.source, self.said.time, self.said.by)
+    }
 }
 
 /// How far timers run.
@@ -88,7 +99,7 @@ impl Decide {
     /// # Errors
     /// `W0302` where the spec is not that of the rule, `W0209` for column types that cannot be kept.
     pub fn new(spec: DecideSpec) -> Result<Decide> {
-        let DecideSpec { rule, input, event_time, delay, inputs } = spec;
+        let DecideSpec { rule, input, event_time, delay, inputs, keep_decisions } = spec;
         if input.times.get(event_time) != Some(&rule.columns.event_time) {
             let what = format!("rule `{}`: entry {event_time} of the times is not `event_time`", rule.name);
             return Err(Error::new(Code::Internal, what));
@@ -113,7 +124,13 @@ impl Decide {
             frontier: NOTHING,
             evaluations: 0,
             nowhere: 0,
+            decisions: keep_decisions.then(Vec::new),
         })
+    }
+
+    /// Every evaluation since the last call, in the order of events.
+    pub fn take_decisions(&mut self) -> Vec<Decision> {
+        self.decisions.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes rows in any order, none below the frontier.
@@ -205,7 +222,11 @@ impl Decide {
                 equals.clear();
             }
             let ordinal = equals.entry((slot, facts.reason.get(row))).or_insert(0);
-            events.push(self.writer.row(&facts, row, *ordinal)?);
+            let event = self.writer.row(&facts, row, *ordinal)?;
+            if let Some(decisions) = &mut self.decisions {
+                decisions.push(self.writer.decision(&facts, row, &Evaluation::of_row(slot, row, &event))?);
+            }
+            events.push(event);
             *ordinal += 1;
         }
         self.keys.clear();
@@ -221,6 +242,7 @@ impl Decide {
         let facts = batch.map(|b| Facts::bind(&self.writer.rule, &self.columns, b)).transpose()?;
         let spans = self.writer.spans;
         let mut drafts: Vec<Draft> = Vec::new();
+        let mut evaluated = self.decisions.is_some().then(Vec::new);
         let mut touched: Vec<u32> = Vec::new();
         if let Some(facts) = &facts {
             let slots = self.keys.find(facts.batch)?;
@@ -241,7 +263,12 @@ impl Decide {
                     if slot.source == STORED {
                         touched.push(at);
                     }
-                    let mut run = Run { spans: &spans, facts: Some(facts), drafts: &mut drafts };
+                    let mut run = Run {
+                        spans: &spans,
+                        facts: Some(facts),
+                        drafts: &mut drafts,
+                        evaluated: evaluated.as_mut(),
+                    };
                     run.timers(at, slot, time);
                     run.row(at, slot, facts, row);
                     run.timers(at, slot, time.saturating_add(1));
@@ -249,7 +276,8 @@ impl Decide {
                 from = to;
             }
         }
-        let mut run = Run { spans: &spans, facts: facts.as_ref(), drafts: &mut drafts };
+        let mut run =
+            Run { spans: &spans, facts: facts.as_ref(), drafts: &mut drafts, evaluated: evaluated.as_mut() };
         match until {
             Until::Frontier(frontier) => {
                 for &at in &touched {
@@ -273,7 +301,18 @@ impl Decide {
                 }
             }
         }
-        self.write(facts.as_ref(), drafts, events)?;
+        self.in_order(facts.as_ref(), drafts, |facts, row, draft| {
+            events.push(self.writer.said(facts, row, &draft.said)?);
+            Ok(())
+        })?;
+        let mut decisions = Vec::new();
+        self.in_order(facts.as_ref(), evaluated.unwrap_or_default(), |facts, row, evaluation| {
+            decisions.push(self.writer.decision(facts, row, evaluation)?);
+            Ok(())
+        })?;
+        if let Some(kept) = &mut self.decisions {
+            kept.append(&mut decisions);
+        }
         for &at in &touched {
             let slot = self.keys.slot(at)?;
             if let Some(facts) = facts.as_ref().filter(|_| slot.source != STORED) {
@@ -284,34 +323,34 @@ impl Decide {
         self.keys.settle(batch, &touched, &spans)
     }
 
-    /// Puts the drafts in order and writes them.
-    fn write(
+    /// Each in the order of events, with the row that it was said of.
+    fn in_order<T: Placed>(
         &self,
         facts: Option<&Facts<'_>>,
-        mut drafts: Vec<Draft>,
-        events: &mut Vec<Event>,
+        mut items: Vec<T>,
+        mut each: impl FnMut(&Facts<'_>, usize, &T) -> Result<()>,
     ) -> Result<()> {
-        let by = |a: &Draft, b: &Draft| {
-            let of_timer = |d: &Draft| d.said.by != Cause::Row;
-            (a.said.time, of_timer(a)).cmp(&(b.said.time, of_timer(b))).then_with(|| match of_timer(a) {
-                true => self.keys.key(a.slot).cmp(&self.keys.key(b.slot)),
-                false => a.source.cmp(&b.source),
+        let by = |a: &T, b: &T| {
+            let of_timer = |d: &T| d.by() != Cause::Row;
+            (a.time(), of_timer(a)).cmp(&(b.time(), of_timer(b))).then_with(|| match of_timer(a) {
+                true => self.keys.key(a.slot()).cmp(&self.keys.key(b.slot())),
+                false => a.source().cmp(&b.source()),
             })
         };
-        drafts.sort_by(by);
-        let stored: Vec<u32> = drafts.iter().filter(|d| d.source == STORED).map(|d| d.slot).collect();
+        items.sort_by(by);
+        let stored: Vec<u32> = items.iter().filter(|d| d.source() == STORED).map(|d| d.slot()).collect();
         let stored = if stored.is_empty() { None } else { Some(self.keys.stored(&stored)?) };
         let kept = stored.as_ref().map(|b| Facts::bind(&self.writer.rule, &self.columns, b)).transpose()?;
         let mut next_stored = 0;
-        for draft in &drafts {
-            let (facts, row) = if draft.source == STORED {
+        for item in &items {
+            let (facts, row) = if item.source() == STORED {
                 next_stored += 1;
                 (kept.as_ref(), next_stored - 1)
             } else {
-                (facts, draft.source as usize)
+                (facts, item.source() as usize)
             };
             let facts = facts.ok_or_else(|| Error::new(Code::Internal, "an event has no row"))?;
-            events.push(self.writer.said(facts, row, &draft.said)?);
+            each(facts, row, item)?;
         }
         Ok(())
     }
@@ -401,6 +440,7 @@ struct Run<'r, 'f> {
     spans: &'r Spans,
     facts: Option<&'r Facts<'f>>,
     drafts: &'r mut Vec<Draft>,
+    evaluated: Option<&'r mut Vec<Evaluation>>,
 }
 
 impl Run<'_, '_> {
@@ -408,7 +448,11 @@ impl Run<'_, '_> {
     fn timers(&mut self, at: u32, slot: &mut Slot, limit: i64) {
         let mut say = Vec::new();
         while let Some((deadline, cause)) = slot.machine.due(self.spans).filter(|(d, _)| *d < limit) {
+            let before = slot.machine.state;
             slot.machine.timer(self.spans, deadline, cause, &mut say);
+            if let Some(evaluated) = &mut self.evaluated {
+                evaluated.push(Evaluation::new(at, slot, (deadline, cause), before, &say));
+            }
             for said in say.drain(..) {
                 match (said.label, self.facts.filter(|_| slot.source != STORED)) {
                     (Label::New, None) => slot.told = slot.latest.clone(),
@@ -429,6 +473,7 @@ impl Run<'_, '_> {
         let time = facts.times.value(row);
         let (severity, recommendation) = (facts.severity(row), facts.recommendation.get(row));
         let mut say = Vec::new();
+        let before = slot.machine.state;
         slot.machine.row(self.spans, time, facts.fire(row), facts.clear(row), &mut say);
         if say.iter().any(|said: &Said| said.label == Label::Ongoing) {
             slot.told.set(severity, recommendation);
@@ -438,6 +483,9 @@ impl Run<'_, '_> {
             slot.told.set(severity, recommendation);
         }
         (slot.source, slot.last_time) = (row as u32, time);
+        if let Some(evaluated) = &mut self.evaluated {
+            evaluated.push(Evaluation::new(at, slot, (time, Cause::Row), before, &say));
+        }
         self.drafts.extend(say.into_iter().map(|said| Draft { said, slot: at, source: row as u32 }));
     }
 }

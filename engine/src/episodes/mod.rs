@@ -13,8 +13,8 @@
 //! [`machine`] (the table of states), `facts` (typed columns), `write` (events). Start at [`Decide`].
 
 mod decide;
+mod decisions;
 mod facts;
-pub(crate) mod json;
 mod keys;
 pub mod machine;
 mod rows;
@@ -26,4 +26,5 @@ mod tests;
 mod twin;
 
 pub use decide::{Decide, DecideSpec};
+pub use decisions::Decision;
 pub use write::InputRange;

@@ -124,7 +124,8 @@ fn decide(options: RuleOptions, schema: &SchemaRef) -> Decide {
     };
     let rule = Arc::new(Rule::new(&spec, &input).expect("a rule"));
     let inputs = vec![InputRange { table: "buffer_fill".into(), before: 10 * SECOND, after: 0 }];
-    Decide::new(DecideSpec { rule, input, event_time: 0, delay: 5 * SECOND, inputs }).expect("a decider")
+    let (event_time, delay, keep_decisions) = (0, 5 * SECOND, true);
+    Decide::new(DecideSpec { rule, input, event_time, delay, inputs, keep_decisions }).expect("a decider")
 }
 
 /// The words of severity and recommendation as an event shows them.

@@ -13,10 +13,10 @@ use weir_contract::event::{Event, Id, Label};
 use weir_contract::{EventTime, Result};
 
 use super::facts::Facts;
-use super::json;
 use super::machine::{Cause, Said, Spans};
 use crate::base::FOREVER;
 use crate::rules::{Piece, Rule};
+use crate::state::json;
 
 /// The rows of one table that an output row rests on: event times from `time - before` to
 /// `time + after`, in microseconds.
@@ -45,6 +45,13 @@ struct Identity {
     /// Event time of the first row it rests on.
     root: i64,
     decision: Value,
+}
+
+/// See [`Writer::shown`].
+pub struct Shown {
+    pub quantity: Value,
+    pub evidence: Value,
+    pub extra: Map<String, Value>,
 }
 
 impl Writer {
@@ -96,12 +103,12 @@ impl Writer {
         self.event(facts, row, key, identity)
     }
 
-    fn key(&self, facts: &Facts<'_>, row: usize) -> Result<Value> {
+    pub(super) fn key(&self, facts: &Facts<'_>, row: usize) -> Result<Value> {
         let values = facts.columns.key.iter().map(|c| json::value(facts.batch.column(*c), row));
         values.collect::<Result<Vec<Value>>>().map(Value::Array)
     }
 
-    fn id(&self, facts: &Facts<'_>, row: usize, key: &Value, rest: &[Value]) -> Id {
+    pub(super) fn id(&self, facts: &Facts<'_>, row: usize, key: &Value, rest: &[Value]) -> Id {
         let mut parts = vec![json!(self.rule.name), json!(facts.warehouse.get(row)), key.clone()];
         parts.extend_from_slice(rest);
         Id::of(&Value::Array(parts))
@@ -109,15 +116,7 @@ impl Writer {
 
     fn event(&self, facts: &Facts<'_>, row: usize, key: Value, is: Identity) -> Result<Event> {
         let text = |t: Option<&str>| t.map(str::to_owned);
-        let at = |c: usize| json::value(facts.batch.column(c), row);
-        let quantity = facts.columns.quantity.map(at).transpose()?.unwrap_or(Value::Null);
-        let named = |c: usize| Ok((facts.batch.schema_ref().field(c).name().clone(), at(c)?));
-        let shown: Vec<usize> =
-            [facts.columns.frame_uri, facts.columns.boxes].into_iter().flatten().collect();
-        let evidence = match shown.is_empty() {
-            true => Value::Null,
-            false => Value::Object(shown.into_iter().map(named).collect::<Result<Map<_, _>>>()?),
-        };
+        let Shown { quantity, evidence, extra } = self.shown(facts, row)?;
         Ok(Event {
             event_id: is.event_id,
             episode_id: is.episode_id,
@@ -143,8 +142,22 @@ impl Writer {
             evidence,
             inputs: self.inputs(is.root, is.time),
             late_by: None,
-            extra: facts.columns.extra.iter().map(|c| named(*c)).collect::<Result<Map<_, _>>>()?,
+            extra,
         })
+    }
+
+    /// The columns of a row that are JSON in an event.
+    pub(super) fn shown(&self, facts: &Facts<'_>, row: usize) -> Result<Shown> {
+        let at = |c: usize| json::value(facts.batch.column(c), row);
+        let quantity = facts.columns.quantity.map(at).transpose()?.unwrap_or(Value::Null);
+        let named = |c: usize| Ok((facts.batch.schema_ref().field(c).name().clone(), at(c)?));
+        let seen: Vec<usize> = [facts.columns.frame_uri, facts.columns.boxes].into_iter().flatten().collect();
+        let evidence = match seen.is_empty() {
+            true => Value::Null,
+            false => Value::Object(seen.into_iter().map(named).collect::<Result<Map<_, _>>>()?),
+        };
+        let extra = facts.columns.extra.iter().map(|c| named(*c)).collect::<Result<Map<_, _>>>()?;
+        Ok(Shown { quantity, evidence, extra })
     }
 
     /// Per table the event times that decided: from what the episode's first row rests on to what the

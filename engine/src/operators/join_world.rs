@@ -265,7 +265,7 @@ pub fn drive(
         }
         assert!(out.batches.iter().all(|b| b.num_rows() > 0));
         pairs.extend(pairs_of(&out.batches));
-        unmatched += out.unmatched;
+        unmatched += out.unmatched.rows;
         // About ten restarts a run, however small the batches.
         if rng.chance(2 + (ports.iter().map(Vec::len).sum::<usize>() / size / 10) as u64) {
             let mut saver = Saver::default();

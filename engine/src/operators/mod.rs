@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod asof_join;
+pub mod failures;
 pub mod interval_join;
 pub mod join_keys;
 pub mod join_pairs;
@@ -14,6 +15,7 @@ pub mod over;
 pub mod project;
 pub mod reference_join;
 pub mod timelines;
+pub mod unmatched;
 pub mod waiting;
 
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod join_world;
 use datafusion::arrow::record_batch::RecordBatch;
 use weir_contract::{Code, Error, Result};
 
+pub use self::unmatched::{Seen, Unmatched};
 use crate::base::NOTHING;
 use crate::state::{Loader, Saver};
 
@@ -36,8 +39,8 @@ pub enum JoinKind {
 #[derive(Debug, Default)]
 pub struct Out {
     pub batches: Vec<RecordBatch>,
-    /// Rows that an inner reference join dropped (`unmatched`).
-    pub unmatched: u64,
+    /// Rows that an inner reference join dropped.
+    pub unmatched: Unmatched,
 }
 
 impl Out {

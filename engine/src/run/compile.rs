@@ -12,9 +12,10 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::udaf::AggregateFunctionExpr;
 use weir_contract::{Code, Error, Result};
 
-use crate::base::StreamSchema;
+use crate::base::{StreamSchema, internal};
 use crate::operators::aggregate::{Aggregate, AggregateSpec, Phase, TimeKey, WindowSpec};
 use crate::operators::asof_join::{AsofJoin, AsofJoinSpec};
+use crate::operators::failures::Failures;
 use crate::operators::interval_join::{IntervalJoin, IntervalJoinSpec};
 use crate::operators::over::{Over, OverFunction, OverSpec};
 use crate::operators::project::{Filter, Project, Union};
@@ -80,23 +81,57 @@ pub fn aggregate_spec(plan: &Plan, node: &Node, phase: Phase) -> Result<Aggregat
     }
 }
 
+/// The same with its expressions counted.
+fn counted(mut spec: AggregateSpec, failures: &Failures) -> Result<AggregateSpec> {
+    let count = |e: &Arc<dyn PhysicalExpr>| failures.count_in(e).map_err(internal);
+    spec.group = spec.group.iter().map(count).collect::<Result<_>>()?;
+    spec.filters = spec.filters.iter().map(|f| f.as_ref().map(count).transpose()).collect::<Result<_>>()?;
+    spec.aggregates =
+        spec.aggregates.into_iter().map(|f| counted_function(f, failures)).collect::<Result<_>>()?;
+    Ok(spec)
+}
+
+fn counted_function(
+    function: Arc<AggregateFunctionExpr>,
+    failures: &Failures,
+) -> Result<Arc<AggregateFunctionExpr>> {
+    let arguments = function.expressions();
+    let made = arguments.iter().map(|e| failures.count_in(e)).collect::<datafusion::error::Result<Vec<_>>>();
+    let made = made.map_err(internal)?;
+    if made.iter().zip(&arguments).all(|(new, old)| Arc::ptr_eq(new, old)) {
+        return Ok(function);
+    }
+    let order = function.order_bys().iter().map(|o| Arc::clone(&o.expr)).collect();
+    let counted = function.with_new_expressions(made, order);
+    counted.map(Arc::new).ok_or_else(|| Error::new(Code::Internal, "an aggregate refused its own arguments"))
+}
+
 /// The stream between the two phases of an aggregate.
 pub fn between(plan: &Plan, node: &Node) -> Result<StreamSchema> {
     Ok(aggregate_spec(plan, node, Phase::Partial)?.output)
 }
 
-/// The operator of a node; `phase` matters for aggregates only.
-pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operator>> {
+/// The operator of a node; `phase` matters for aggregates only. Expressions that fail on a row are counted.
+pub fn operator(plan: &Plan, node: &Node, phase: Phase, failures: &Failures) -> Result<Box<dyn Operator>> {
+    let physical = |expr: &Expr, schema: &SchemaRef| {
+        physical(expr, schema).and_then(|e| failures.count_in(&e).map_err(internal))
+    };
+    let physical_all = |exprs: Vec<&Expr>, schema: &SchemaRef| -> Result<Vec<_>> {
+        exprs.into_iter().map(|e| physical(e, schema)).collect()
+    };
     let input = |port: usize| &plan.nodes[node.inputs[port]].stream;
     Ok(match &node.op {
         Op::Source(_) => return Err(Error::new(Code::Internal, "a source has no operator")),
         Op::Project { columns, times } => {
-            let exprs = physical_all(columns.iter().map(|(e, _)| e), &input(0).schema)?;
+            let exprs = physical_all(columns.iter().map(|(e, _)| e).collect(), &input(0).schema)?;
             Box::new(Project::new(exprs, Arc::clone(&node.stream.schema), times.clone()))
         }
         Op::Filter(predicate) => Box::new(Filter::new(physical(predicate, &input(0).schema)?)),
         Op::Union => Box::new(Union::new(Arc::clone(&node.stream.schema))),
-        Op::Aggregate { .. } => Box::new(Aggregate::new(aggregate_spec(plan, node, phase)?)?),
+        Op::Aggregate { .. } => {
+            let spec = counted(aggregate_spec(plan, node, phase)?, failures)?;
+            Box::new(Aggregate::new(spec)?)
+        }
         Op::Over { partition_by, order_time, functions } => {
             let schema = &input(0).schema;
             let functions = functions
@@ -104,6 +139,8 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
                 .map(|f| match f {
                     OverExpr::Aggregate { function, preceding } => {
                         let (function, filter) = aggregate_expr(function, schema)?;
+                        let function = counted_function(function, failures)?;
+                        let filter = filter.map(|f| failures.count_in(&f)).transpose().map_err(internal)?;
                         Ok(OverFunction::Aggregate { function, filter, preceding: *preceding })
                     }
                     OverExpr::Lag { value, n, default, preceding } => Ok(OverFunction::Lag {
@@ -117,7 +154,7 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
             Box::new(Over::new(OverSpec {
                 input: input(0).clone(),
                 output: node.stream.clone(),
-                partition_by: physical_all(partition_by, schema)?,
+                partition_by: physical_all(partition_by.iter().collect(), schema)?,
                 order_time: *order_time,
                 functions,
             })?)
@@ -128,8 +165,8 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
                 right: input(1).clone(),
                 output: node.stream.clone(),
                 kind: kind(*outer),
-                left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
-                right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
+                left_keys: physical_all(on.iter().map(|(l, _)| l).collect(), &input(0).schema)?,
+                right_keys: physical_all(on.iter().map(|(_, r)| r).collect(), &input(1).schema)?,
                 left_time: times.0,
                 right_time: times.1,
                 before: *before,
@@ -142,8 +179,8 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
             right: input(1).clone(),
             output: node.stream.clone(),
             kind: kind(*outer),
-            left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
-            right_keys: physical_all(on.iter().map(|(_, r)| r), &input(1).schema)?,
+            left_keys: physical_all(on.iter().map(|(l, _)| l).collect(), &input(0).schema)?,
+            right_keys: physical_all(on.iter().map(|(_, r)| r).collect(), &input(1).schema)?,
             left_time: times.0,
             right_time: times.1,
             max_age: *max_age,
@@ -155,8 +192,8 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase) -> Result<Box<dyn Operat
                 left: input(0).clone(),
                 output: node.stream.clone(),
                 kind: kind(*outer),
-                left_keys: physical_all(on.iter().map(|(l, _)| l), &input(0).schema)?,
-                right_keys: physical_all(on.iter().map(|(_, r)| r), &relation.schema)?,
+                left_keys: physical_all(on.iter().map(|(l, _)| l).collect(), &input(0).schema)?,
+                right_keys: physical_all(on.iter().map(|(_, r)| r).collect(), &relation.schema)?,
                 right_schema: Arc::clone(&relation.schema),
                 right_order: relation.order.clone(),
                 residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,

@@ -18,6 +18,7 @@ use super::compile::{between, operator, physical};
 use crate::base::StreamSchema;
 use crate::operators::Operator;
 use crate::operators::aggregate::Phase;
+use crate::operators::failures::Failures;
 use crate::sql::plan::ir::{NodeId, Op, Place, Plan};
 
 pub type StepId = usize;
@@ -85,6 +86,23 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The plan's outputs that a step's rows reach, ascending.
+    pub fn outputs_behind(&self, step: StepId) -> Vec<usize> {
+        let (mut open, mut found) = (vec![step], Vec::new());
+        while let Some(at) = open.pop() {
+            for consumer in &self.steps[at].consumers {
+                match consumer {
+                    Consumer::Port { step, .. } => open.push(*step),
+                    Consumer::Edge(edge) => open.push(self.edges[*edge].to),
+                    Consumer::Output(output) => found.push(*output),
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     pub fn new(plan: Arc<Plan>, partitions: Vec<u32>, shards: usize) -> Result<Self> {
         let tasks = partitions.iter().copied().max().unwrap_or(0).max(1) as usize;
         let mut graph =
@@ -185,10 +203,10 @@ impl Graph {
         Port::Edge(id)
     }
 
-    pub fn build(&self, step: &Step) -> Result<Option<Box<dyn Operator>>> {
+    pub fn build(&self, step: &Step, failures: &Failures) -> Result<Option<Box<dyn Operator>>> {
         match step.source {
             Some(_) => Ok(None),
-            None => operator(&self.plan, &self.plan.nodes[step.node], step.phase).map(Some),
+            None => operator(&self.plan, &self.plan.nodes[step.node], step.phase, failures).map(Some),
         }
     }
 

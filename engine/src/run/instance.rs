@@ -24,7 +24,8 @@ use super::output::Outputs;
 use super::world::World;
 use crate::base::{FOREVER, NOTHING};
 use crate::control::Control;
-use crate::operators::{Operator, Out};
+use crate::operators::failures::Failures;
+use crate::operators::{Operator, Out, Unmatched};
 use crate::sink::OutRecord;
 
 struct Running {
@@ -34,6 +35,8 @@ struct Running {
     frontiers: Vec<Vec<i64>>,
     moved: bool,
     given: Vec<i64>,
+    /// Expressions that failed on a row.
+    failures: Failures,
 }
 
 pub struct Instance {
@@ -49,7 +52,7 @@ pub struct Instance {
     versions: usize,
     /// When changes took effect here, from this instance's own control records.
     effective: BTreeMap<i64, i64>,
-    unmatched: BTreeMap<usize, u64>,
+    unmatched: BTreeMap<StepId, Unmatched>,
     /// Rows given by each step, for `explain` and metrics.
     pub rows_out: BTreeMap<StepId, u64>,
     /// A step began and did not come to its end.
@@ -77,10 +80,12 @@ impl Instance {
                     senders.insert(*edge, vec![vec![NOTHING; world.graph.edges[*edge].times]; count]);
                 }
             }
+            let failures = Failures::default();
             steps.insert(
                 id,
                 Running {
-                    operator: world.graph.build(step)?,
+                    operator: world.graph.build(step, &failures)?,
+                    failures,
                     pending: Vec::new(),
                     frontiers: step.port_times.iter().map(|n| vec![NOTHING; *n]).collect(),
                     moved: false,
@@ -90,7 +95,7 @@ impl Instance {
         }
         let plan = Arc::clone(&world.graph.plan);
         let options = &world.options;
-        let outputs = Outputs::new(&plan, &here, index, &options.env, &options.program, &world.ports)?;
+        let outputs = Outputs::new(&plan, &here, index, options, &world.ports)?;
         let mut instance = Self {
             index,
             site,
@@ -379,10 +384,8 @@ impl Instance {
             let given = worked();
             self.running(id)?.operator = Some(operator);
             let given = given?;
-            if out.unmatched > 0
-                && let Some(relation) = self.world.graph.steps[id].relation
-            {
-                *self.unmatched.entry(relation).or_default() += out.unmatched;
+            if out.unmatched.rows > 0 {
+                self.unmatched.entry(id).or_default().merge(out.unmatched);
             }
             self.give(id, out.batches)?;
             if let Some(given) = given {
@@ -460,7 +463,12 @@ impl Instance {
         Ok(calm && self.world.inboxes[self.index].is_empty()?)
     }
 
-    pub fn unmatched(&self) -> &BTreeMap<usize, u64> {
+    /// How often expressions failed, by step.
+    pub fn failures(&self) -> impl Iterator<Item = (StepId, u64)> {
+        self.steps.iter().map(|(step, running)| (*step, running.failures.count()))
+    }
+
+    pub fn unmatched(&self) -> &BTreeMap<StepId, Unmatched> {
         &self.unmatched
     }
 

@@ -3,7 +3,7 @@
 //! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
 //! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
 //! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
-//! `checkpoint` keeps the cut.
+//! `checkpoint` keeps the cut. `rule_test` runs a program over what a rule's test gives.
 
 pub mod checkpoint;
 pub mod compile;
@@ -16,6 +16,7 @@ pub mod options;
 pub mod output;
 pub mod program;
 pub mod references;
+pub mod rule_test;
 pub mod worker;
 pub mod world;
 

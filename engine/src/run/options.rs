@@ -10,6 +10,7 @@ use weir_contract::event::Event;
 use weir_contract::{Clock, Result};
 
 use crate::control::{ControlLog, RowChange};
+use crate::operators::Unmatched;
 use crate::sink::SinkFactory;
 use crate::source::Source;
 use crate::watermark::Counts;
@@ -31,6 +32,8 @@ pub struct Options {
     /// Whoever writes the data writes the control log, too (the simulator): complete idle marks and
     /// reference changes, durable before later records. The engine's own marker and tail are off.
     pub external_control: bool,
+    /// Writes every evaluation of every rule to `{env}.decisions`.
+    pub decisions: bool,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             data: None,
             checkpoint_every: Duration::from_secs(10),
             external_control: false,
+            decisions: false,
         }
     }
 }
@@ -128,8 +132,13 @@ pub struct Report {
     pub outputs: BTreeMap<String, u64>,
     /// Events by rule.
     pub events: BTreeMap<String, u64>,
-    /// Rows that inner reference joins dropped, by relation.
-    pub unmatched: BTreeMap<String, u64>,
+    /// Rows that inner reference joins dropped, by output (rule or target) and table. A join that several
+    /// outputs share counts for each.
+    pub unmatched: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Casts and divisions that failed on a row and gave NULL, by output.
+    pub failed: BTreeMap<String, u64>,
+    /// The rows that joins dropped by table, each join once, with the keys that the table did not hold.
+    pub unknown: BTreeMap<String, Unmatched>,
     /// Positions reached, by table and partition.
     pub positions: BTreeMap<(String, u32), i64>,
     /// Re-made records that the outputs held already.

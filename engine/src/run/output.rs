@@ -16,11 +16,11 @@ use weir_contract::{Code, Error, EventTime, Result, wire};
 
 use super::options::{Options, Ports};
 use crate::base::{FOREVER, NOTHING, StreamSchema};
-use crate::episodes::json;
-use crate::episodes::{Decide, DecideSpec, InputRange};
+use crate::episodes::{Decide, DecideSpec, Decision, InputRange};
 use crate::rules::Rule;
 use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 use crate::sql::plan::ir::{Output, Plan};
+use crate::state::json;
 use crate::state::{Loader, Saver};
 
 /// An INSERT writes its frontier as a heartbeat when it moved this far.
@@ -100,6 +100,8 @@ pub struct Outputs {
     restored: bool,
     /// Ids from the checkpoint, until their writers are open.
     remembered: BTreeMap<String, HashSet<Id>>,
+    /// The topic of decisions, where they are asked for.
+    decisions: String,
 }
 
 /// The topic of a rule's events.
@@ -118,10 +120,10 @@ impl Outputs {
         plan: &Plan,
         here: &[usize],
         instance: usize,
-        env: &str,
-        program: &str,
+        options: &Options,
         ports: &Ports,
     ) -> Result<Self> {
+        let (env, program) = (&options.env, &options.program);
         let mut ends: Vec<Option<(End, String)>> = plan.outputs.iter().map(|_| None).collect();
         let mut writers = BTreeMap::new();
         for at in here {
@@ -144,6 +146,7 @@ impl Outputs {
                             .collect(),
                         input: node.stream.clone(),
                         rule,
+                        keep_decisions: options.decisions,
                     })?;
                     let topic = topic_of(env, program, &spec.folder);
                     let factory = ports.outputs.as_ref().map(|open| open(&topic)).transpose()?;
@@ -171,6 +174,12 @@ impl Outputs {
             }
             ends[*at] = Some((end, name));
         }
+        let decisions = format!("{env}.decisions");
+        if options.decisions && ends.iter().flatten().any(|(end, _)| matches!(end, End::Rule { .. })) {
+            let factory = ports.outputs.as_ref().map(|open| open(&decisions)).transpose()?;
+            let writer = Writer::open(factory.as_ref(), &format!("{env}.{program}.{decisions}.{instance}"))?;
+            writers.insert(decisions.clone(), writer);
+        }
         Ok(Self {
             ends,
             writers,
@@ -178,6 +187,7 @@ impl Outputs {
             partition: instance as u32,
             restored: false,
             remembered: BTreeMap::new(),
+            decisions,
         })
     }
 
@@ -235,6 +245,7 @@ impl Outputs {
                 let mut events = Vec::new();
                 decide.advance(frontiers[*time], &mut events)?;
                 tell(&mut self.events, rule, &events, observer);
+                record(self.writers.get_mut(&self.decisions), decide.take_decisions())?;
                 send(self.writers.get_mut(name), events)
             }
             End::Insert { stream, heartbeat, frontier, .. } => {
@@ -267,6 +278,7 @@ impl Outputs {
                 let mut events = Vec::new();
                 decide.finish(highest, &mut events)?;
                 tell(&mut self.events, rule, &events, observer);
+                record(self.writers.get_mut(&self.decisions), decide.take_decisions())?;
                 send(self.writers.get_mut(name), events)?;
             }
         }
@@ -310,6 +322,13 @@ impl Outputs {
                 writer.read_back(from)?;
                 writer.seen.extend(self.remembered.remove(name).unwrap_or_default());
             }
+        }
+        // Asked for since that checkpoint: whatever is there may be re-made.
+        if let Some(writer) =
+            self.writers.get_mut(&self.decisions).filter(|_| !from.contains_key(&self.decisions))
+        {
+            let whole = writer.ends()?.into_iter().map(|(p, _)| (p, 0)).collect();
+            writer.read_back(&whole)?;
         }
         Ok(())
     }
@@ -380,6 +399,19 @@ fn tell(
     if let Some(observer) = observer {
         events.iter().for_each(observer);
     }
+}
+
+fn record(writer: Option<&mut Writer>, decisions: Vec<Decision>) -> Result<()> {
+    let Some(writer) = writer.filter(|_| !decisions.is_empty()) else { return Ok(()) };
+    let record = |decision: Decision| OutRecord {
+        id: Some(decision.id),
+        partition: None,
+        key: decision.key.into_bytes(),
+        value: decision.line.into_bytes(),
+        headers: vec![],
+        time_us: Some(decision.decided_at),
+    };
+    writer.write(decisions.into_iter().map(record).collect())
 }
 
 fn send(writer: Option<&mut Writer>, events: Vec<Event>) -> Result<()> {

@@ -435,9 +435,21 @@ impl Program {
             for (rule, count) in &instance.outputs.events {
                 *report.events.entry(rule.clone()).or_default() += count;
             }
-            for (relation, count) in instance.unmatched() {
-                let name = self.world.graph.plan.relations[*relation].name.clone();
-                *report.unmatched.entry(name).or_default() += count;
+            let graph = &self.world.graph;
+            for (step, failed) in instance.failures().filter(|(_, failed)| *failed > 0) {
+                for output in graph.outputs_behind(step) {
+                    *report.failed.entry(graph.plan.outputs[output].name().into()).or_default() += failed;
+                }
+            }
+            for (step, dropped) in instance.unmatched() {
+                let Some(relation) = graph.steps[*step].relation else { continue };
+                let name = &graph.plan.relations[relation].name;
+                for output in graph.outputs_behind(*step) {
+                    let tables =
+                        report.unmatched.entry(graph.plan.outputs[output].name().into()).or_default();
+                    *tables.entry(name.clone()).or_default() += dropped.rows;
+                }
+                report.unknown.entry(name.clone()).or_default().merge(dropped.clone());
             }
         }
         Ok(report)

@@ -163,6 +163,8 @@ pub struct RuleSpec {
 pub struct ViewSpec {
     pub name: String,
     pub query: ast::Query,
+    /// The statement's text without the semicolon.
+    pub text: String,
     pub place: Place,
 }
 

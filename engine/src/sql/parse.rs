@@ -154,7 +154,8 @@ impl Reading {
                 let view = object(piece, parser)?;
                 parser.expect_keyword_is(Keyword::AS).map_err(|e| piece.syntax(e))?;
                 self.define(&view, place.clone());
-                self.script.views.push(ViewSpec { name: view, query: query(piece, parser)?, place });
+                let query = query(piece, parser)?;
+                self.script.views.push(ViewSpec { name: view, query, text: text.into(), place });
             } else if rule::follows(parser) {
                 parser.advance_token();
                 let rule = rule::parse(piece, parser, &mut self.errors)?;

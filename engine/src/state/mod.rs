@@ -3,6 +3,7 @@
 //! Little-endian, length-prefixed; batches as Arrow IPC streams. Whoever stores a snapshot adds the
 //! checksum; a `Loader` that runs out of bytes or meets a wrong tag gives `W0502`.
 
+pub mod json;
 pub mod reference_rows;
 
 use datafusion::arrow::datatypes::SchemaRef;

@@ -8,13 +8,15 @@ use serde_json::{Map, Value, json};
 use weir_contract::{EventTime, WallClock};
 use weir_engine::connect::memory::{MemoryLog, MemoryRecord};
 use weir_engine::control::{Control, RowChange};
+use weir_engine::operators::Unmatched;
 use weir_engine::run::{Options, Ports, Stop, run};
 use weir_engine::sql::catalog::{Script, TableKind};
 use weir_engine::sql::plan::ir::Plan;
 use weir_engine::watermark::Counts;
 
 /// Topics that weir writes beside the program's own.
-const SIDE: [&str; 5] = ["t.events.laws", "t.a.late", "t.b.late", "t.a.rejected", "t.b.rejected"];
+const SIDE: [&str; 6] =
+    ["t.events.laws", "t.decisions", "t.a.late", "t.b.late", "t.a.rejected", "t.b.rejected"];
 const PARTITIONS: u32 = 3;
 const SECOND: i64 = 1_000_000;
 /// 2026-03-01T08:00:00Z.
@@ -113,6 +115,10 @@ pub struct Outcome {
     /// Sorted records of each topic.
     pub outputs: BTreeMap<String, Vec<String>>,
     pub counts: BTreeMap<String, Counts>,
+    /// Keys that reference tables did not hold.
+    pub unknown: BTreeMap<String, Unmatched>,
+    /// Expressions that failed.
+    pub failed: BTreeMap<String, u64>,
 }
 
 /// The logs of one case.
@@ -276,6 +282,7 @@ impl World {
             data: data.as_ref().map(|d| d.path().to_owned()),
             checkpoint_every: Duration::from_millis(3),
             external_control: true,
+            decisions: true,
         };
         let start = |stop: &Stop| {
             let outputs = log.clone();
@@ -340,7 +347,8 @@ impl World {
                 start(stop)
             }),
         };
-        Outcome { outputs: self.read(&log), counts: report.sources }
+        let (unknown, failed) = (report.unknown, report.failed);
+        Outcome { outputs: self.read(&log), counts: report.sources, unknown, failed }
     }
 
     fn release_all(&self, log: &MemoryLog) {

@@ -18,7 +18,7 @@ pub struct Outcome {
     pub lines: BTreeMap<String, Vec<String>>,
     pub counts: BTreeMap<String, Counts>,
     pub events: BTreeMap<String, u64>,
-    pub unmatched: BTreeMap<String, u64>,
+    pub unmatched: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl Outcome {

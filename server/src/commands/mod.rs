@@ -8,6 +8,7 @@ pub mod replay;
 pub mod run;
 pub mod sim;
 pub mod tail;
+pub mod test;
 
 use std::fs::File;
 use std::io::Write;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use weir_contract::WallClock;
+use weir_contract::{EventTime, WallClock};
 use weir_engine::run::{Ports, Report, Stop};
 use weir_engine::watermark::Counts;
 
@@ -33,6 +33,9 @@ pub struct Args {
     /// Time between checkpoints
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = wire::span_arg)]
     checkpoint_every: Duration,
+    /// Writes every evaluation of every rule to {env}.decisions: why, and why not
+    #[arg(long)]
+    decisions: bool,
 }
 
 pub fn run(args: Args) -> Done {
@@ -42,6 +45,7 @@ pub fn run(args: Args) -> Done {
     let program = Program::load(&args.program, &log, &registry)?;
     let options = weir_engine::run::Options {
         checkpoint_every: args.checkpoint_every,
+        decisions: args.decisions,
         ..args.sizes.options(&program.name, Some(args.data.clone()))
     };
     // Before anything of the program is touched: a second process must not disturb the first.
@@ -84,6 +88,19 @@ pub fn total(report: &Report) -> Counts {
     report.sources.values().fold(Counts::default(), |sum, counts| sum + *counts)
 }
 
+/// Keys that reference tables did not hold: `{table: [{"key", "rows", "first", "last"}]}`, keys ascending.
+fn unknown(report: &Report) -> Value {
+    let tables = report.unknown.iter().map(|(table, dropped)| {
+        let keys = dropped.keys.iter().map(|(key, seen)| {
+            let key: Value = serde_json::from_str(key).unwrap_or(Value::Null);
+            let (first, last) = (EventTime(seen.first).to_string(), EventTime(seen.last).to_string());
+            json!({"key": key, "rows": seen.rows, "first": first, "last": last})
+        });
+        (table.clone(), keys.collect())
+    });
+    Value::Object(tables.collect())
+}
+
 /// What a run did, as one JSON object.
 pub fn summary(program: &str, report: &Report, usage: &Usage) -> Value {
     let mut line = Map::new();
@@ -94,6 +111,8 @@ pub fn summary(program: &str, report: &Report, usage: &Usage) -> Value {
     line.insert("outputs".into(), json!(report.outputs));
     line.insert("events".into(), json!(report.events));
     line.insert("unmatched".into(), json!(report.unmatched));
+    line.insert("unknown".into(), unknown(report));
+    line.insert("failed_expressions".into(), json!(report.failed));
     line.insert("dropped_again".into(), json!(report.dropped_again));
     line.insert("checkpoints".into(), json!(report.checkpoints));
     line.insert("state_bytes_peak".into(), json!(report.state_bytes_peak));

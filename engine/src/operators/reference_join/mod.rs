@@ -16,6 +16,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::PhysicalExpr;
+use serde_json::Value;
+use weir_contract::event::canonical;
 use weir_contract::{Code, Error, Result};
 
 use super::join_keys::JoinKeys;
@@ -23,9 +25,9 @@ use super::join_pairs::JoinPairs;
 use super::join_ports::{check_on_time, load};
 use super::join_rows::{NONE, Spot, times_of};
 use super::waiting::Waiting;
-use super::{JoinKind, Operator, Out};
-use crate::base::{NOTHING, StreamSchema};
-use crate::state::{Loader, Saver};
+use super::{JoinKind, Operator, Out, Seen};
+use crate::base::{NOTHING, StreamSchema, internal};
+use crate::state::{Loader, Saver, json};
 
 mod version;
 
@@ -132,9 +134,26 @@ impl ReferenceJoin {
             }
             unmatched += self.pairs.write(&part, (to - from) as u32, &rights, true, out)?;
             if self.kind == JoinKind::Inner {
-                out.unmatched += unmatched;
+                out.unmatched.rows += unmatched;
+                self.unknown(&part, &times, from, out)?;
             }
             from = to;
+        }
+        Ok(())
+    }
+
+    /// Notes the keys of the batch that the version does not hold.
+    fn unknown(&self, part: &RecordBatch, times: &[i64], from: usize, out: &mut Out) -> Result<()> {
+        if !self.numbers.contains(&NONE) {
+            return Ok(());
+        }
+        let value = |e: &Arc<dyn PhysicalExpr>| e.evaluate(part)?.into_array(part.num_rows());
+        let keys = self.left_keys.iter().map(value).collect::<datafusion::error::Result<Vec<_>>>();
+        let keys = keys.map_err(internal)?;
+        for row in (0..part.num_rows()).filter(|row| self.numbers[*row] == NONE) {
+            let values = keys.iter().map(|k| json::value(k, row)).collect::<Result<Vec<_>>>()?;
+            let time = times[from + row];
+            out.unmatched.add(canonical(&Value::Array(values)), Seen { rows: 1, first: time, last: time });
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ fn a_version_holds_from_its_time_and_never_before_what_was_passed() {
     op.advance(&[&[FOREVER; 2]], &mut out).unwrap();
     let want = [50, 59].map(|t| (row(1, t, 0), Some(row(1, 0, 30))));
     assert_eq!(pairs_of(&out.batches), want);
-    assert_eq!(out.unmatched, 1);
+    assert_eq!(out.unmatched.rows, 1);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn old_versions_and_unknown_keys_are_forgotten() {
         op.advance(&[&[step + 1; 2]], &mut out).unwrap();
         most = most.max(op.bytes());
     }
-    assert_eq!(out.unmatched, 40_000);
+    assert_eq!(out.unmatched.rows, 40_000);
     assert!(most < 4 * one + 100_000, "{most} bytes, {one} for one version");
     // One version that holds for ever, with keys that it does not know.
     for step in 400..800 {

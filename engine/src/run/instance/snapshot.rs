@@ -5,6 +5,7 @@
 use weir_contract::{Code, Error, Result};
 
 use super::Instance;
+use crate::operators::Unmatched;
 use crate::state::{Loader, Saver};
 
 impl Instance {
@@ -17,15 +18,16 @@ impl Instance {
         for running in self.steps.values_mut() {
             debug_assert!(running.pending.is_empty(), "a cut with rows under way");
             running.frontiers.iter().chain([&running.given]).flatten().for_each(|f| into.i64(*f));
+            into.u64(running.failures.count());
             if let Some(operator) = &mut running.operator {
                 operator.snapshot(into)?;
             }
         }
         self.senders.values().flatten().flatten().for_each(|f| into.i64(*f));
         into.u64(self.unmatched.len() as u64);
-        for (relation, count) in &self.unmatched {
-            into.u64(*relation as u64);
-            into.u64(*count);
+        for (step, unmatched) in &self.unmatched {
+            into.u64(*step as u64);
+            unmatched.snapshot(into);
         }
         self.outputs.snapshot(into)
     }
@@ -46,6 +48,7 @@ impl Instance {
                 *slot = from.i64()?;
             }
             running.moved = false;
+            running.failures.set(from.u64()?);
             if let Some(operator) = &mut running.operator {
                 operator.restore(from)?;
             }
@@ -54,8 +57,8 @@ impl Instance {
             *slot = from.i64()?;
         }
         for _ in 0..from.u64()? {
-            let relation = from.u64()? as usize;
-            self.unmatched.insert(relation, from.u64()?);
+            let step = from.u64()? as usize;
+            self.unmatched.insert(step, Unmatched::restore(from)?);
         }
         self.outputs.restore(from)
     }

@@ -4,21 +4,48 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, WindowFunction};
-use datafusion::logical_expr::{Expr, Window, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition};
+use datafusion::logical_expr::{
+    Expr, Operator, Window, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
 use weir_contract::{Code, Error, Result, Span};
 
 use super::build::{Builder, Rel, field, unique};
-use super::expr::{bare, interval_us, plain_column, resolve, time_of, type_of};
+use super::expr::{bare, column, interval_us, plain_column, resolve, time_of, type_of};
 use super::ir::{Node, Op, OverExpr, Place};
 use super::join::needs_columns;
 
 const FRAME: &str = "OVER (PARTITION BY … ORDER BY ts RANGE BETWEEN INTERVAL '…' PRECEDING AND CURRENT ROW)";
 
 impl Builder<'_> {
+    /// Computes arguments that may fail on a row once, before OVER, which looks at a row as often as it is
+    /// in a frame: failures are counted by row. Gives the lifted expressions with their columns.
+    fn lift(&mut self, rel: Rel, window: &Window) -> Result<(Rel, Vec<(Expr, String)>)> {
+        let schema = Arc::clone(&self.node(rel.node).stream.schema);
+        let mut lifted: Vec<(Expr, String)> = Vec::new();
+        for expr in &window.window_expr {
+            let Expr::WindowFunction(function) = bare(expr) else { continue };
+            let params = &function.params;
+            for e in params.args.iter().chain(&params.partition_by).chain(params.filter.as_deref()) {
+                let read = resolve(e, window.input.schema(), &rel.map, &schema)?;
+                if may_fail(&read) && lifted.iter().all(|(known, _)| *known != read) {
+                    lifted.push((read, format!("__o{}:{}", rel.node, lifted.len())));
+                }
+            }
+        }
+        if lifted.is_empty() {
+            return Ok((rel, lifted));
+        }
+        let there = schema.fields().iter().map(|f| (column(f.name()), f.name().clone()));
+        let node = self.project(rel.node, there.chain(lifted.iter().cloned()).collect())?.node;
+        Ok((Rel { node, map: rel.map }, lifted))
+    }
+
     pub fn over(&mut self, window: &Window) -> Result<Rel> {
         let rel = self.build(&window.input)?;
         let rel = self.prune(rel, &[])?;
+        let (rel, lifted) = self.lift(rel, window)?;
         let input = self.node(rel.node).clone();
         let from = window.input.schema();
         let schema = &input.stream.schema;
@@ -29,7 +56,11 @@ impl Builder<'_> {
             let Expr::WindowFunction(function) = bare(expr) else {
                 return Err(Error::new(Code::Plan, format!("{expr} is not a window function")));
             };
-            let read = |e: &Expr| resolve(e, from, &rel.map, schema);
+            let read = |e: &Expr| {
+                let read = resolve(e, from, &rel.map, schema)?;
+                let done = lifted.iter().find(|(lifted, _)| *lifted == read);
+                Ok(done.map_or(read, |(_, name)| column(name)))
+            };
             let partition_by = function.params.partition_by.iter().map(read).collect::<Result<Vec<_>>>()?;
             let [sort] = function.params.order_by.as_slice() else {
                 return Err(Error::new(
@@ -115,6 +146,15 @@ impl Builder<'_> {
         });
         Ok(Rel { node, map: rel.map.into_iter().chain(width..width + added).collect() })
     }
+}
+
+/// Whether an expression may fail on a row, and so is counted.
+fn may_fail(expr: &Expr) -> bool {
+    let fails = |e: &Expr| {
+        let divides = matches!(e, Expr::BinaryExpr(b) if matches!(b.op, Operator::Divide | Operator::Modulo));
+        Ok(divides || matches!(e, Expr::TryCast(_)))
+    };
+    expr.exists(fails).unwrap_or(false)
 }
 
 /// The event-time columns of a stream, for an error.
