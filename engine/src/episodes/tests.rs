@@ -71,12 +71,8 @@ fn schema(kind: RuleKind, clear: bool) -> SchemaRef {
         Field::new("quantity", DataType::Float64, true),
         Field::new("reason", DataType::Utf8, true),
     ];
-    if kind == RuleKind::Condition {
-        fields.push(Field::new("fire", DataType::Boolean, true));
-        if clear {
-            fields.push(Field::new("clear", DataType::Boolean, true));
-        }
-    }
+    let says = if kind == RuleKind::Condition { &["fire", "clear"][..1 + usize::from(clear)] } else { &[] };
+    fields.extend(says.iter().map(|name| Field::new(*name, DataType::Boolean, true)));
     Arc::new(Schema::new(fields))
 }
 
@@ -124,8 +120,8 @@ fn decide(options: RuleOptions, schema: &SchemaRef) -> Decide {
     };
     let rule = Arc::new(Rule::new(&spec, &input).expect("a rule"));
     let inputs = vec![InputRange { table: "buffer_fill".into(), before: 10 * SECOND, after: 0 }];
-    let (event_time, delay, keep_decisions) = (0, 5 * SECOND, true);
-    Decide::new(DecideSpec { rule, input, event_time, delay, inputs, keep_decisions }).expect("a decider")
+    let spec = DecideSpec { rule, input, event_time: 0, delay: 5 * SECOND, inputs, keep_decisions: true };
+    Decide::new(spec).expect("a decider")
 }
 
 /// The words of severity and recommendation as an event shows them.
