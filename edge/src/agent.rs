@@ -1,0 +1,228 @@
+//! What the agent makes of what happens: the one synchronous function that decides.
+//!
+//! In:   codes of scanners, frames of cameras, edges of the trigger pin, the time of each.
+//! Out:  drafts of records, each for a lane.
+//! Owns: ids and numbers. `event_id = device/boot/seq`, where `boot` is made by chance at each start: numbers
+//!       begin at 1 with it, so that a replaced card, a copied one, or a lost one never makes an id twice.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::capture::{Frame, Gate};
+use crate::config::{Config, Device, Scanner, Trigger};
+use crate::health::Health;
+use crate::record::{Draft, TimeIn};
+use crate::scan::symbology;
+use crate::time::DeviceTime;
+
+/// Lanes by number, in the order of `config::LANES`.
+pub const SCANS: usize = 0;
+pub const HEALTH: usize = 2;
+pub const FRAMES: usize = 3;
+
+/// A record to spool.
+pub type Effect = (usize, Draft);
+
+pub struct Agent {
+    device: Device,
+    boot: String,
+    seq: u64,
+    scanners: Vec<Scanner>,
+    gates: Vec<(String, Trigger, Gate)>,
+    /// Frames kept, by camera.
+    pub kept: Vec<u64>,
+    pub scans: u64,
+}
+
+impl Agent {
+    /// `boot` is made by chance, once a start.
+    pub fn new(config: &Config, boot: &str) -> Self {
+        let gate =
+            |c: &crate::config::Camera| (c.name.clone(), c.trigger, Gate::new(c.trigger, c.idle_every_us));
+        Self {
+            device: config.device.clone(),
+            boot: boot.into(),
+            seq: 0,
+            scanners: config.scanners.clone(),
+            gates: config.cameras.iter().map(gate).collect(),
+            kept: vec![0; config.cameras.len()],
+            scans: 0,
+        }
+    }
+
+    fn id(&mut self) -> String {
+        self.seq += 1;
+        format!("{}/{}/{}", self.device.device, self.boot, self.seq)
+    }
+
+    fn common(&mut self) -> Map<String, Value> {
+        let id = self.id();
+        let mut fields = Map::new();
+        fields.insert("event_id".into(), id.into());
+        fields.insert("warehouse".into(), self.device.warehouse.clone().into());
+        fields.insert("device".into(), self.device.device.clone().into());
+        fields.insert("station".into(), self.device.station.clone().into());
+        fields
+    }
+
+    /// A code of a scanner; `now_us` is monotonic.
+    pub fn code(&mut self, scanner: usize, code: &str, time: DeviceTime, now_us: i64) -> Effect {
+        let configured = self.scanners.get(scanner).map(|s| s.symbology.clone()).unwrap_or_default();
+        let (barcode, symbology) = symbology(code, &configured);
+        let mut fields = self.common();
+        fields.insert("scan_id".into(), format!("{}-{}", self.boot, self.seq).into());
+        fields.insert("barcode".into(), barcode.into());
+        fields.insert("symbology".into(), symbology.into());
+        fields.insert("method".into(), "scanner".into());
+        fields.insert("read_count".into(), json!(1));
+        self.scans += 1;
+        self.open_gates(now_us, |t| matches!(t, Trigger::Scan { .. }));
+        (SCANS, Draft::json(time, "scanned_at", &fields))
+    }
+
+    /// An edge on the trigger pin.
+    pub fn edge(&mut self, now_us: i64) {
+        self.open_gates(now_us, |t| matches!(t, Trigger::Gpio { .. }));
+    }
+
+    fn open_gates(&mut self, now_us: i64, of: impl Fn(&Trigger) -> bool) {
+        self.gates.iter_mut().filter(|(_, t, _)| of(t)).for_each(|(_, _, gate)| gate.trigger(now_us));
+    }
+
+    /// A frame of a camera; none where it is not kept.
+    pub fn frame(&mut self, camera: usize, frame: Frame) -> Option<Effect> {
+        let trigger = self.gates.get_mut(camera)?.2.frame(frame.now_us)?;
+        self.kept[camera] += 1;
+        let digest = Sha256::digest(&frame.jpeg.bytes);
+        let frame_id: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(9);
+        for (name, value) in self.common() {
+            headers.push((name, value.as_str().unwrap_or_default().as_bytes().to_vec()));
+        }
+        let mut put = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
+        put("frame_id", frame_id);
+        if frame.jpeg.width > 0 {
+            put("width", frame.jpeg.width.to_string());
+            put("height", frame.jpeg.height.to_string());
+        }
+        put("trigger", trigger.to_owned());
+        let value = frame.jpeg.bytes;
+        let draft =
+            Draft { time: frame.time, time_name: "captured_at", time_in: TimeIn::Header, value, headers };
+        Some((FRAMES, draft))
+    }
+
+    /// A record of the device about itself, or about one of its parts.
+    pub fn health(&mut self, health: &Health, part: Option<&str>, time: DeviceTime) -> Effect {
+        let mut fields = self.common();
+        fields.extend(health.fields());
+        if let Some(part) = part {
+            fields.insert("part".into(), part.into());
+        }
+        (HEALTH, Draft::json(time, "sent_at", &fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Jpeg;
+    use crate::record::{Envelope, Stored};
+    use crate::time::Stamps;
+
+    const CONFIG: &str = r#"
+        device = { id = "d1", warehouse = "W1", station = "P1" }
+        publish = { to = "spool" }
+        scanner = []
+        [[camera]]
+        kind = "folder"
+        path = "frames"
+        trigger = "gpio"
+        settle = "100 ms"
+        burst = 1
+        idle_every = "2 s"
+        [gpio.trigger]
+        pin = 4
+    "#;
+
+    fn agent() -> Agent {
+        let text = CONFIG.replace("scanner = []\n", "");
+        Agent::new(&Config::parse("edge.toml", &text).unwrap(), "b0")
+    }
+
+    fn time() -> DeviceTime {
+        DeviceTime { boot: [0; 16], wall_us: 1_000_000, boot_us: 0, synced: true }
+    }
+
+    fn sent((lane, draft): &Effect) -> (usize, Vec<(String, String)>, Vec<u8>) {
+        let stored =
+            Stored { offset: 0, key: Vec::new(), headers: draft.headers.clone(), envelope: draft.encode() };
+        let out = Envelope::parse(&stored.envelope).unwrap().finish(&stored, &Stamps::default());
+        let headers = out.headers.into_iter().map(|(n, v)| (n, String::from_utf8(v).unwrap())).collect();
+        (*lane, headers, out.value)
+    }
+
+    #[test]
+    fn a_scan_has_the_columns_of_the_floor() {
+        let mut agent = agent();
+        let (lane, _, value) = sent(&agent.code(0, "]E04006381333931", time(), 0));
+        let text = String::from_utf8(value).unwrap();
+        let seen: Value = serde_json::from_str(&text).unwrap();
+        let expected = json!({
+            "event_id": "d1/b0/1", "warehouse": "W1", "device": "d1", "station": "P1", "scan_id": "b0-1",
+            "barcode": "4006381333931", "symbology": "EAN13", "method": "scanner", "read_count": 1,
+            "scanned_at": "1970-01-01T00:00:01Z",
+        });
+        assert_eq!(seen, expected);
+        assert_eq!(lane, SCANS);
+        let (_, _, second) = sent(&agent.code(0, "A", time(), 0));
+        assert!(String::from_utf8(second).unwrap().contains("d1/b0/2"));
+    }
+
+    #[test]
+    fn a_frame_is_its_bytes_with_the_columns_as_headers() {
+        let mut agent = agent();
+        let frame = |now_us| Frame {
+            jpeg: Jpeg { bytes: vec![0xff, 0xd8, 1], width: 640, height: 480 },
+            time: time(),
+            now_us,
+        };
+        let (lane, headers, value) = sent(&agent.frame(0, frame(0)).unwrap());
+        assert_eq!((lane, value), (FRAMES, vec![0xff, 0xd8, 1]));
+        let names: Vec<&str> = headers.iter().map(|(n, _)| n.as_str()).collect();
+        let columns = [
+            "event_id",
+            "warehouse",
+            "device",
+            "station",
+            "frame_id",
+            "width",
+            "height",
+            "trigger",
+            "captured_at",
+        ];
+        assert_eq!(names.len(), columns.len());
+        assert!(columns.iter().all(|c| names.contains(c)), "{names:?}");
+        let of = |name: &str| headers.iter().find(|(n, _)| n == name).unwrap().1.as_str();
+        assert_eq!((of("trigger"), of("width"), of("frame_id").len()), ("idle", "640", 64));
+        assert!(agent.frame(0, frame(1_000)).is_none());
+        agent.edge(2_000);
+        assert!(agent.frame(0, frame(50_000)).is_none(), "not settled");
+        let kept = agent.frame(0, frame(103_000)).unwrap();
+        assert!(sent(&kept).1.contains(&("trigger".into(), "gpio".into())));
+        assert_eq!(agent.kept, [2]);
+    }
+
+    #[test]
+    fn health_is_told_with_ids_and_time() {
+        let mut agent = agent();
+        let health = Health { kind: "camera", fps: Some(2.5), ..Health::default() };
+        let (lane, _, value) = sent(&agent.health(&health, Some("c1"), time()));
+        let value: Value = serde_json::from_slice(&value).unwrap();
+        assert_eq!(
+            (lane, &value["kind"], &value["fps"], &value["part"]),
+            (HEALTH, &json!("camera"), &json!(2.5), &json!("c1"))
+        );
+        assert_eq!(value["sent_at"], "1970-01-01T00:00:01Z");
+    }
+}

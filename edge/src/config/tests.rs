@@ -1,0 +1,122 @@
+//! What `edge.toml` may say, and what is told about what it may not.
+
+use super::*;
+
+const WHOLE: &str = r#"
+[device]
+id = "p1-agent"
+warehouse = "W1"
+station = "W1-P1"
+data = "/var/lib/weir-edge"
+
+[publish]
+to = "kafka"
+brokers = "broker:9093"
+kafka = { "security.protocol" = "ssl", "ssl.ca.location" = "/etc/weir/ca.pem" }
+
+[topics]
+scans = "prod.scans"
+
+[spool]
+group = "20 ms"
+frames = { bytes = "128 MiB", age = "6 hours" }
+
+[[scanner]]
+kind = "serial"
+path = "/dev/ttyACM0"
+baud = 115200
+
+[[camera]]
+kind = "command"
+command = ["rpicam-vid", "-o", "-"]
+trigger = "gpio"
+burst = 5
+
+[gpio.trigger]
+pin = 17
+
+[gpio.lamp]
+pin = 27
+lit = "low"
+
+[clock]
+hold = "1 minute"
+"#;
+
+fn errors(text: &str) -> Vec<String> {
+    Config::parse("edge.toml", text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_whole_file_reads() {
+    let config = Config::parse("edge.toml", WHOLE).unwrap();
+    assert_eq!(config.device.station, "W1-P1");
+    assert_eq!(
+        (config.lanes[0].topic.as_str(), config.lanes[1].topic.as_str()),
+        ("prod.scans", "detections")
+    );
+    assert_eq!((config.lanes[3].bytes, config.lanes[3].age_us), (128 << 20, 6 * 3_600_000_000));
+    assert_eq!(config.group_us, 20_000);
+    assert_eq!(config.cameras[0].trigger, Trigger::Gpio { settle_us: 150_000, burst: 5 });
+    assert_eq!(config.lamp, Some(LampPin { pin: 27, active_high: false }));
+    assert!(matches!(&config.to, To::Kafka { properties, .. } if properties.len() == 2));
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_the_nearest_and_its_place() {
+    let wrong = WHOLE.replace("baud = 115200", "buad = 115200").replace("[clock]\nhold", "[clock]\nhodl");
+    let errors = errors(&wrong);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("W0203  edge.toml:23:1\n  `scanner.buad` is not known"), "{}", errors[0]);
+    assert!(errors[0].contains("expected  `baud`"), "{}", errors[0]);
+    assert!(errors[1].contains("`hold`") && errors[1].contains("edge.toml:39:1"), "{}", errors[1]);
+    let table = errors_of("[divice]\nid = 1");
+    assert!(table.iter().any(|e| e.contains("`divice` is not known") && e.contains("`device`")), "{table:?}");
+}
+
+fn errors_of(text: &str) -> Vec<String> {
+    errors(text)
+}
+
+#[test]
+fn values_that_cannot_be_are_all_named_at_once() {
+    for (from, to, word) in [
+        ("baud = 115200", "baud = 5", "scanner.baud"),
+        ("\"6 hours\"", "\"6 fortnights\"", "spool.frames.age"),
+        ("\"128 MiB\"", "128", "spool.frames.bytes"),
+        ("pin = 17", "pin = 99", "gpio.trigger.pin"),
+        ("[gpio.trigger]\npin = 17", "", "[gpio.trigger]"),
+        ("id = \"p1-agent\"", "", "device.id"),
+        ("id = \"p1-agent\"", "id = \"a/b\"", "has a `/`"),
+        ("to = \"kafka\"", "to = \"kafak\"", "publish.to"),
+        ("\"ssl\"", "\"sasl_plaintext\"", "SASL without TLS"),
+        ("\"security.protocol\"", "\"acks\"", "weir sets acks itself"),
+        ("command = [\"rpicam-vid\", \"-o\", \"-\"]", "", "camera.command"),
+        ("[[camera]]", "[camera]", "[[camera]]"),
+        ("[clock]", "[clock", "W0201"),
+    ] {
+        let changed = WHOLE.replace(from, to);
+        assert_ne!(changed, WHOLE, "{from}");
+        let errors = errors(&changed);
+        assert!(errors.iter().any(|e| e.contains(word)), "{word}: {errors:?}");
+        assert!(errors.iter().all(|e| e.contains("edge.toml:") && e.contains("did not start")), "{errors:?}");
+    }
+    assert!(errors("").len() >= 4, "{:?}", errors(""));
+}
+
+#[test]
+fn secrets_are_looked_up_and_never_shown() {
+    let http = |token: &str| {
+        WHOLE.replace(
+            "to = \"kafka\"\nbrokers = \"broker:9093\"\nkafka = { \"security.protocol\" = \"ssl\", \"ssl.ca.location\" = \"/etc/weir/ca.pem\" }",
+            &format!("to = \"http\"\nurl = \"https://weir:8443\"\ntoken = \"{token}\""),
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "hush\n").unwrap();
+    let config = Config::parse("edge.toml", &http(&format!("file:{}", path.display()))).unwrap();
+    assert!(matches!(&config.to, To::Http(target) if target.token == "hush"));
+    let missing = errors(&http("env:WEIR_NO_SUCH_VARIABLE"));
+    assert!(missing[0].contains("publish.token"), "{missing:?}");
+}

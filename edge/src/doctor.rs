@@ -1,0 +1,240 @@
+//! `weir-edge doctor`: everything that the agent needs, tried once, with what to do where it is not there.
+//!
+//! In:   the configuration. Out: one line for each thing.
+//! Owns: nothing. Reads a scanner's and a camera's door, and sends no record.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, Producer};
+use weir_contract::{Clock, WallClock};
+
+use crate::config::{CameraKind, Config, To};
+use crate::gpio::PiPins;
+use crate::health::Machine;
+use crate::publish::kafka;
+use crate::time::{DeviceClock, KernelSync, SyncProbe};
+use crate::{capture, scan, web};
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub what: String,
+    /// What was seen, or what is wrong.
+    pub said: String,
+    /// Who has to do what; none where all is well.
+    pub act: Option<String>,
+}
+
+fn well(what: &str, said: impl Into<String>) -> Finding {
+    Finding { what: what.into(), said: said.into(), act: None }
+}
+
+fn bad(what: &str, said: impl Into<String>, act: &str) -> Finding {
+    Finding { what: what.into(), said: said.into(), act: Some(act.into()) }
+}
+
+/// How long a camera is watched.
+const WATCH: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Tries everything.
+pub fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![disk(&config.device.data), clock(config)];
+    findings.extend(way_out(config));
+    for scanner in &config.scanners {
+        let what = format!("scanner {}", scanner.name);
+        findings.push(match scan::probe(&scanner.kind) {
+            Ok(()) => well(&what, "it opens"),
+            Err(e) => bad(&what, e.to_string(), "is it plugged in, and is its path the one under by-id?"),
+        });
+    }
+    for camera in &config.cameras {
+        findings.push(self::camera(camera));
+    }
+    if config.trigger.is_some() || config.lamp.is_some() {
+        findings.push(match PiPins::open() {
+            Ok(_) => well("gpio", "the pins are there"),
+            Err(e) => bad("gpio", e.what(), "leave [gpio] out, or run on a Raspberry Pi in group gpio"),
+        });
+    }
+    findings
+}
+
+fn disk(data: &Path) -> Finding {
+    let clock = WallClock;
+    let try_it = || -> std::io::Result<Duration> {
+        std::fs::create_dir_all(data)?;
+        let path = data.join("doctor.tmp");
+        let mut file = std::fs::File::create(&path)?;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..8 {
+            file.write_all(&[7; 4_096])?;
+            let start = clock.monotonic();
+            file.sync_data()?;
+            slowest = slowest.max(clock.monotonic() - start);
+        }
+        std::fs::remove_file(&path)?;
+        Ok(slowest)
+    };
+    let free = Machine::read(data).disk_free.unwrap_or(0) >> 20;
+    match try_it() {
+        Err(e) => bad("disk", format!("{}: {e}", data.display()), "space, rights and health of the card"),
+        Ok(slowest) => {
+            let said = format!("{} MiB free, slowest of 8 syncs {} ms", free, slowest.as_millis());
+            match slowest.as_millis() {
+                0..500 => well("disk", said),
+                _ => bad("disk", said, "a card that syncs this slowly is near its end: another one"),
+            }
+        }
+    }
+}
+
+fn clock(config: &Config) -> Finding {
+    if config.clock_trusted {
+        return well("clock", "trusted by configuration");
+    }
+    if KernelSync.synced() {
+        return well("clock", "synced");
+    }
+    let act = "an NTP client (systemd-timesyncd, chrony); until then records wait for clock.hold";
+    bad("clock", "nobody keeps it right", act)
+}
+
+fn way_out(config: &Config) -> Vec<Finding> {
+    match &config.to {
+        To::Spool => vec![bad("log", "records stay in the spool", "publish.to, when the log is known")],
+        To::Kafka { brokers, insecure, properties } => {
+            let client = match kafka::client(brokers, properties, *insecure) {
+                Ok(client) => client,
+                Err(e) => return vec![bad("kafka", e.what(), "the properties in [publish.kafka]")],
+            };
+            let asked = client.create::<BaseProducer>().and_then(|producer| {
+                let ask = |topic: &str| -> rdkafka::error::KafkaResult<bool> {
+                    let answer = producer.client().fetch_metadata(Some(topic), PATIENCE)?;
+                    Ok(answer.topics().iter().any(|t| t.error().is_none() && !t.partitions().is_empty()))
+                };
+                config
+                    .lanes
+                    .iter()
+                    .map(|l| Ok((l.topic.clone(), ask(&l.topic)?)))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            match asked {
+                Err(e) => {
+                    vec![bad("kafka", format!("{brokers}: {e}"), "network, name, port, TLS and rights")]
+                }
+                Ok(topics) => topics
+                    .into_iter()
+                    .map(|(topic, there)| match there {
+                        true => well("kafka", format!("topic {topic} is there")),
+                        false => {
+                            bad("kafka", format!("topic {topic} is not there"), "whoever runs the broker")
+                        }
+                    })
+                    .collect(),
+            }
+        }
+        To::Http(target) => {
+            let refused =
+                |said: String| vec![bad("log", said, "url, token, certificates; is the log running?")];
+            let agent = match web::client(&target.tls, Some(PATIENCE), PATIENCE) {
+                Ok(agent) => agent,
+                Err(e) => return refused(e.what().to_owned()),
+            };
+            let ask = |topic: &str| {
+                let url = format!("{}/v1/log/{topic}", target.url.trim_end_matches('/'));
+                let request = agent.get(&url).header("authorization", format!("Bearer {}", target.token));
+                request.call().map(|r| (url, r.status().as_u16()))
+            };
+            let answers = config.lanes.iter().map(|l| ask(&l.topic)).collect::<Result<Vec<_>, _>>();
+            match answers {
+                Err(e) => refused(e.to_string()),
+                Ok(answers) => answers
+                    .into_iter()
+                    .map(|(url, status)| match status {
+                        200 => well("log", format!("{url} takes records")),
+                        _ => bad("log", format!("{url} answers {status}"), "token and topic"),
+                    })
+                    .collect(),
+            }
+        }
+    }
+}
+
+fn camera(camera: &crate::config::Camera) -> Finding {
+    let what = format!("camera {}", camera.name);
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let device = DeviceClock::of_machine(clock.clone(), Arc::new(KernelSync));
+    let stop = Arc::new(AtomicBool::new(false));
+    let started = capture::start(0, camera.clone(), device, clock.clone(), stop.clone(), Box::new(|| {}));
+    let (shared, thread) = match started {
+        Ok(started) => started,
+        Err(e) => return bad(&what, e.what(), "the operating system"),
+    };
+    let until = clock.monotonic() + WATCH + Duration::from_micros(camera.stall_us.cast_unsigned());
+    let (mut size, mut largest, mut first) = ((0, 0), 0, None);
+    while clock.monotonic() < until {
+        while let Some(frame) = shared.take() {
+            first.get_or_insert(clock.monotonic());
+            size = (frame.jpeg.width, frame.jpeg.height);
+            largest = largest.max(frame.jpeg.bytes.len());
+        }
+        if first.is_some_and(|f| clock.monotonic() - f > WATCH) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let state = shared.state();
+    stop.store(true, Ordering::Relaxed);
+    let _it_ends_by_itself = thread.join();
+    if first.is_none() {
+        let act = match &camera.kind {
+            CameraKind::Command { command } => format!("run it by hand: {}", command.join(" ")),
+            CameraKind::Folder { .. } => "a folder with .jpg files".into(),
+            CameraKind::Http { .. } => "address and rights of the camera".into(),
+        };
+        let larger = if state.split.too_large > 0 { "; frames are larger than frame_bytes" } else { "" };
+        return bad(&what, format!("no frame{larger}: {}", state.trouble.unwrap_or_default()), &act);
+    }
+    let fps = state.split.frames as f64 / WATCH.as_secs_f64();
+    let said = format!("{} × {}, {fps:.1} frames/s, largest {} KiB", size.0, size.1, largest >> 10);
+    if state.split.too_large + state.split.broken > 0 {
+        let damaged = format!("{said}; too large {}, broken {}", state.split.too_large, state.split.broken);
+        return bad(&what, damaged, "a smaller picture or more compression; frame_bytes, cable");
+    }
+    well(&what, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let frames = folder.path().join("frames");
+        std::fs::create_dir(&frames).unwrap();
+        std::fs::write(frames.join("1.jpg"), crate::capture::test_jpeg(1, 100)).unwrap();
+        let text = format!(
+            "device = {{ id = \"d\", warehouse = \"W\", station = \"S\", data = \"{}\" }}\n\
+             publish = {{ to = \"http\", url = \"http://127.0.0.1:9\", token = \"t\" }}\n\
+             clock = {{ trust = \"always\" }}\n\
+             [[scanner]]\nkind = \"serial\"\npath = \"/dev/no-such-scanner\"\n\
+             [[camera]]\nkind = \"folder\"\npath = \"{}\"\nfps = 20\n\
+             [[camera]]\nname = \"gone\"\nkind = \"command\"\ncommand = [\"weir-no-such-program\"]\nstall = \"100 ms\"\n",
+            folder.path().display(),
+            frames.display()
+        );
+        let findings = examine(&Config::parse("edge.toml", &text).unwrap());
+        let of = |what: &str| findings.iter().find(|f| f.what == what).unwrap();
+        assert_eq!(of("disk").act, None, "{:?}", of("disk"));
+        assert_eq!(of("clock").act, None);
+        assert!(of("log").act.is_some() && of("scanner scanner").act.is_some(), "{findings:?}");
+        assert!(of("camera camera").said.starts_with("64 × 48"), "{:?}", of("camera camera"));
+        assert!(of("camera gone").said.contains("weir-no-such-program"), "{:?}", of("camera gone"));
+    }
+}

@@ -1,0 +1,131 @@
+//! `weir-edge`: the agent beside cameras and scanners.
+//!
+//! Exit codes: 0 done, 1 something is wrong (said on standard error), 2 the command line is not valid.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+use weir_contract::{Clock, Error, WallClock};
+use weir_edge::config::Config;
+use weir_edge::doctor;
+use weir_edge::gpio::{PiPins, Pins};
+use weir_edge::run::{Edge, senders, status_path};
+use weir_edge::time::{AlwaysSynced, DeviceClock, KernelSync, SyncProbe};
+use weir_segments::RealDisk;
+
+/// The agent beside cameras and scanners: captures, keeps through power cuts, publishes in order.
+#[derive(Debug, Parser)]
+#[command(name = "weir-edge", version, about)]
+struct Cli {
+    /// The device's settings
+    #[arg(long, short, global = true, value_name = "FILE", default_value = "/etc/weir/edge.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs until it is stopped
+    Run,
+    /// Reads the settings and names every problem
+    Check,
+    /// What the running agent last said about itself
+    Status,
+    /// Tries disk, clock, log, scanners, cameras and pins
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let cli = Cli::parse();
+    let done = Config::load(&cli.config).and_then(|config| match cli.command {
+        Command::Run => run(config).map(|()| true).map_err(|e| vec![e]),
+        Command::Check => {
+            println!(
+                "{}: {} scanners, {} cameras",
+                cli.config.display(),
+                config.scanners.len(),
+                config.cameras.len()
+            );
+            Ok(true)
+        }
+        Command::Status => status(&config).map_err(|e| vec![e]),
+        Command::Doctor => Ok(examine(&config)),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(errors) => {
+            errors.iter().for_each(|e| eprintln!("{e}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // The second signal ends the process at once: nothing that is durable is lost by it.
+        let listen = signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+        listen.map_err(|e| Error::new(weir_contract::Code::Io, format!("cannot listen for signals: {e}")))?;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let sync: Arc<dyn SyncProbe> =
+        if config.clock_trusted { Arc::new(AlwaysSynced(true)) } else { Arc::new(KernelSync) };
+    let device = DeviceClock::of_machine(clock.clone(), sync);
+    let pins: Option<Box<dyn Pins>> = match config.trigger.is_some() || config.lamp.is_some() {
+        true => Some(Box::new(PiPins::open()?)),
+        false => None,
+    };
+    let senders = senders(&config)?;
+    let mut edge = Edge::new(config, Arc::new(RealDisk), clock, device, senders, pins.as_deref(), stop)?;
+    edge.start()?;
+    tracing::info!("running");
+    edge.run()?;
+    tracing::info!(
+        "stopped: {} records wait in the spool",
+        edge.spool().states().iter().map(|l| l.records).sum::<u64>()
+    );
+    Ok(())
+}
+
+fn status(config: &Config) -> Result<bool, Error> {
+    let path = status_path(&config.device.data);
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Error::new(weir_contract::Code::BadFile, e.to_string())
+            .at(weir_contract::Place::Path(path.display().to_string()))
+            .act("operator: no agent has run here with these settings.")
+    })?;
+    println!("{}", text.trim_end());
+    let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|s| s["pid"].as_u64());
+    let alive = pid.is_some_and(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists());
+    if !alive {
+        eprintln!("the agent that said this does not run any more");
+    }
+    Ok(alive)
+}
+
+fn examine(config: &Config) -> bool {
+    let findings = doctor::examine(config);
+    for finding in &findings {
+        let mark = if finding.act.is_none() { "ok " } else { "BAD" };
+        println!("{mark}  {:<18} {}", finding.what, finding.said);
+        if let Some(act) = &finding.act {
+            println!("     {:<18} {act}", "");
+        }
+    }
+    findings.iter().all(|f| f.act.is_none())
+}

@@ -1,0 +1,220 @@
+//! Order, priorities, heartbeats and stamps, against a log in memory that breaks when it likes.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Map;
+use weir_contract::Code;
+use weir_segments::MemoryDisk;
+
+use super::*;
+use crate::record::Draft;
+use crate::spool::LaneOptions;
+
+/// A topic: what arrived, in order, and what the test lets happen.
+#[derive(Default)]
+struct Topic {
+    arrived: Vec<(i64, i64)>,
+    heartbeats: Vec<(usize, i64)>,
+    queue: Vec<Outgoing>,
+    /// Records that one poll lets through.
+    rate: usize,
+    breaks: bool,
+    refuse: Option<i64>,
+}
+
+#[derive(Clone)]
+struct TestSender(Rc<RefCell<Topic>>);
+
+impl Sender for TestSender {
+    fn send(&mut self, record: Outgoing) -> Sent {
+        self.0.borrow_mut().queue.push(record);
+        Sent::Taken
+    }
+
+    fn heartbeat(&mut self, key: &[u8], time_us: i64) -> bool {
+        assert_eq!(key, b"W1");
+        let mut topic = self.0.borrow_mut();
+        let arrived = topic.arrived.len();
+        topic.heartbeats.push((arrived, time_us));
+        true
+    }
+
+    fn poll(&mut self, _now_us: i64) -> Vec<Outcome> {
+        let mut topic = self.0.borrow_mut();
+        let topic = &mut *topic;
+        let mut outcomes = Vec::new();
+        let rate = topic.rate.min(topic.queue.len());
+        for record in topic.queue.drain(..rate) {
+            if topic.refuse == Some(record.offset) {
+                outcomes.push(Outcome::Refused(record.offset, Error::new(Code::Refused, "too large")));
+            } else {
+                topic.arrived.push((record.offset, record.time_us));
+                outcomes.push(Outcome::Acked(record.offset));
+            }
+        }
+        if std::mem::take(&mut topic.breaks) {
+            topic.queue.clear();
+            outcomes.push(Outcome::Broken(Error::new(Code::Connect, "gone")));
+        }
+        outcomes
+    }
+}
+
+struct Rig {
+    spool: Spool,
+    publisher: Publisher,
+    topics: Vec<Rc<RefCell<Topic>>>,
+    now: DeviceTime,
+}
+
+const WINDOW: Window = Window { records: 16, bytes: 1 << 20 };
+
+impl Rig {
+    fn new(synced: bool) -> Self {
+        let lanes = ["scans", "frames"].map(|name| LaneOptions {
+            name: name.into(),
+            bytes_max: 1 << 20,
+            age_max_us: None,
+        });
+        let spool = Spool::open(Arc::new(MemoryDisk::default()), Path::new("spool"), &lanes).unwrap();
+        let topics: Vec<Rc<RefCell<Topic>>> = (0..2).map(|_| Rc::default()).collect();
+        let sender = |t: &Rc<RefCell<Topic>>| (Box::new(TestSender(t.clone())) as Box<dyn Sender>, WINDOW);
+        let publisher = Publisher::new(b"W1", topics.iter().map(sender).collect(), Pace::default());
+        let now = DeviceTime { boot: [1; 16], wall_us: 1_000_000_000, boot_us: 10_000_000, synced };
+        Self { spool, publisher, topics, now }
+    }
+
+    fn push(&mut self, lane: usize, time: DeviceTime) {
+        self.spool.push(lane, b"W1", Draft::json(time, "t", &Map::new()));
+        self.spool.sync().unwrap();
+    }
+
+    fn pump(&mut self, ms: i64) {
+        self.now.wall_us += ms * 1_000;
+        self.now.boot_us += ms * 1_000;
+        self.publisher.pump(&mut self.spool, &self.now).unwrap();
+    }
+
+    fn rate(&self, lane: usize, rate: usize) {
+        self.topics[lane].borrow_mut().rate = rate;
+    }
+
+    fn arrived(&self, lane: usize) -> Vec<i64> {
+        self.topics[lane].borrow().arrived.iter().map(|(offset, _)| *offset).collect()
+    }
+}
+
+#[test]
+fn records_arrive_in_sequence_through_breaks_and_refusals() {
+    let mut rig = Rig::new(true);
+    for _ in 0..100 {
+        rig.push(0, rig.now);
+    }
+    rig.rate(0, 3);
+    rig.topics[0].borrow_mut().refuse = Some(40);
+    for step in 0..400 {
+        rig.topics[0].borrow_mut().breaks = step % 29 == 28;
+        rig.pump(150);
+    }
+    // What had arrived before a break and was not heard of comes again; everything comes, in order.
+    let arrived = rig.arrived(0);
+    let mut unique = arrived.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique, (0..100).filter(|n| *n != 40).collect::<Vec<_>>());
+    let ascending = arrived.windows(2).all(|w| w[1] > w[0]);
+    assert!(ascending, "acknowledged before the break: nothing came twice, nothing out of order");
+    assert_eq!((rig.publisher.counts[0].refused, rig.spool.gone()), (1, 1));
+    assert!(rig.publisher.counts[0].breaks > 5 && rig.spool.records(0) == 0);
+}
+
+#[test]
+fn frames_that_stand_still_do_not_hold_scans() {
+    let mut rig = Rig::new(true);
+    for _ in 0..200 {
+        rig.push(1, rig.now);
+    }
+    rig.rate(1, 0);
+    rig.rate(0, 100);
+    rig.push(0, rig.now);
+    rig.pump(1);
+    rig.pump(1);
+    assert_eq!(rig.arrived(0), [0]);
+    assert_eq!(rig.publisher.in_flight(), WINDOW.records, "frames fill their own window and no more");
+}
+
+#[test]
+fn a_heartbeat_is_never_ahead_of_a_record_that_is_not_acknowledged() {
+    let mut rig = Rig::new(true);
+    rig.rate(0, 0);
+    rig.pump(1);
+    let seen = rig.now;
+    rig.pump(1_000);
+    rig.push(0, seen);
+    for _ in 0..5 {
+        rig.pump(1_000);
+    }
+    let times: Vec<i64> = rig.topics[0].borrow().heartbeats.iter().map(|(_, t)| *t).collect();
+    assert_eq!(times[..2], [seen.wall_us, seen.wall_us + 1_000_000], "nothing waits: the clock");
+    assert!(times.len() == 7 && times[2..].iter().all(|t| *t == seen.wall_us), "{times:?}");
+    rig.rate(0, 10);
+    rig.pump(1_000);
+    rig.pump(1_000);
+    assert_eq!(rig.topics[0].borrow().heartbeats.last().unwrap(), &(1, rig.now.wall_us));
+    assert_eq!(rig.topics[1].borrow().heartbeats.len(), 9, "every topic, every second");
+}
+
+#[test]
+fn a_long_backlog_holds_its_topics_heartbeat_at_its_oldest_record() {
+    let mut rig = Rig::new(true);
+    rig.rate(0, 5);
+    let first = rig.now.wall_us;
+    for n in 0..300 {
+        rig.push(0, DeviceTime { wall_us: first + n * 10_000, ..rig.now });
+    }
+    rig.now.wall_us += 10_000_000_000;
+    for _ in 0..100 {
+        rig.pump(250);
+    }
+    let topic = rig.topics[0].borrow();
+    assert_eq!(topic.arrived.len(), 300);
+    for (arrived, time) in &topic.heartbeats {
+        let later = topic.arrived[*arrived..].iter().all(|(_, t)| t >= time);
+        assert!(later, "a heartbeat made a row late that came after it");
+    }
+}
+
+#[test]
+fn records_of_an_unsynced_clock_wait_for_the_first_sync_and_are_stamped_by_it() {
+    let mut rig = Rig::new(false);
+    rig.rate(0, 100);
+    // The clock says 1970 and is 50 years behind.
+    let before = rig.now;
+    rig.push(0, before);
+    for _ in 0..30 {
+        rig.pump(1_000);
+    }
+    assert_eq!(rig.arrived(0), [] as [i64; 0]);
+    assert_eq!(rig.topics[0].borrow().heartbeats, [], "a clock that is not known says nothing");
+    rig.now.synced = true;
+    rig.now.wall_us += 1_600_000_000_000_000;
+    rig.pump(1_000);
+    rig.pump(1);
+    let seen = rig.topics[0].borrow().arrived[0].1;
+    assert_eq!(seen, before.wall_us + 1_600_000_000_000_000, "when it was seen, by the right clock");
+}
+
+#[test]
+fn nobody_syncs_the_clock_and_the_guess_is_sent() {
+    let mut rig = Rig::new(false);
+    rig.rate(0, 100);
+    let before = rig.now.wall_us;
+    rig.push(0, rig.now);
+    rig.pump(1);
+    rig.pump(120_000);
+    rig.pump(1);
+    assert_eq!(rig.topics[0].borrow().arrived, [(0, before)]);
+}

@@ -1,0 +1,463 @@
+//! The agent as it runs: one place waits, `agent` and `publish` decide, this acts.
+//!
+//! In:   a configuration and a way to make senders. Out: nothing until it is stopped.
+//! Owns: the spool, the threads of scanners and cameras, and when each thing is due.
+//!
+//! R1  A record is durable within the group time (50 ms) of its coming, while the disk takes it.
+//! R2  A disk that refuses for `DISK_PATIENCE_US` is given up for memory, with an alarm in every health
+//!     record; the next start tries it again.
+//! R3  A clean stop leaves nothing pending, and the ledger knows every acknowledgement.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender as Channel, bounded, select};
+use serde_json::json;
+use weir_contract::{Clock, Code, Error, Result};
+use weir_segments::Disk;
+
+use crate::agent::Agent;
+use crate::capture::{self, CameraState, Shared};
+use crate::config::{Config, To};
+use crate::gpio::{Lamp, Pins, Watch};
+use crate::health::{Health, Machine};
+use crate::publish::http::HttpSender;
+use crate::publish::kafka::{self, KafkaSender};
+use crate::publish::{Pace, Publisher, Sender, Window};
+use crate::scan::{self, LineCounts, ScanEvent};
+use crate::spool::{LaneOptions, Spool};
+use crate::time::DeviceClock;
+
+/// Codes that may wait for the loop; beyond, scanners wait.
+const INBOX_MAX: usize = 4_096;
+/// Codes that one turn of the loop takes.
+const TURN_MAX: usize = 2_048;
+/// A group is closed early at this size.
+const GROUP_BYTES: usize = 1 << 20;
+const DISK_PATIENCE_US: i64 = 10_000_000;
+const SECOND_US: i64 = 1_000_000;
+/// While records are on their way the loop looks this often for answers.
+const LOOK: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(50);
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of each lane may be on its way; frames little, so that a slow link is never full of them.
+const WINDOWS: [Window; 4] = [
+    Window { records: 5_000, bytes: 4 << 20 },
+    Window { records: 2_000, bytes: 1 << 20 },
+    Window { records: 200, bytes: 256 << 10 },
+    Window { records: 8, bytes: 512 << 10 },
+];
+
+/// Makes the senders that a configuration names, a lane each.
+pub fn senders(config: &Config) -> Result<Vec<(Box<dyn Sender>, Window)>> {
+    let mut senders: Vec<(Box<dyn Sender>, Window)> = Vec::new();
+    for (lane, window) in config.lanes.iter().zip(WINDOWS) {
+        let sender: Box<dyn Sender> = match &config.to {
+            To::Kafka { brokers, insecure, properties } => {
+                Box::new(KafkaSender::new(kafka::client(brokers, properties, *insecure)?, &lane.topic)?)
+            }
+            To::Http(target) => Box::new(HttpSender::new(target.clone(), &lane.topic)?),
+            To::Spool => return Ok(Vec::new()),
+        };
+        senders.push((sender, window));
+    }
+    Ok(senders)
+}
+
+/// A running agent.
+pub struct Edge {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    device: DeviceClock,
+    agent: Agent,
+    spool: Spool,
+    publisher: Option<Publisher>,
+    codes: (Channel<ScanEvent>, Receiver<ScanEvent>),
+    wake: (Channel<()>, Receiver<()>),
+    edges: Arc<AtomicU64>,
+    edges_seen: u64,
+    cameras: Vec<Shared>,
+    frames_before: Vec<u64>,
+    scanners: Vec<(Option<String>, LineCounts)>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    _watch: Option<Box<dyn Watch>>,
+    lamp: Option<Lamp>,
+    group_since: Option<i64>,
+    disk_bad_since: Option<i64>,
+    next_second_us: i64,
+    next_health_us: i64,
+    health_before_us: i64,
+    notify: Option<std::os::unix::net::UnixDatagram>,
+}
+
+impl Edge {
+    /// Opens the spool and the pins; nothing runs yet.
+    pub fn new(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        device: DeviceClock,
+        senders: Vec<(Box<dyn Sender>, Window)>,
+        pins: Option<&dyn Pins>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let lane = |l: &crate::config::LaneConfig| LaneOptions {
+            name: l.name.into(),
+            bytes_max: l.bytes,
+            age_max_us: Some(l.age_us),
+        };
+        let lanes: Vec<LaneOptions> = config.lanes.iter().map(lane).collect();
+        let spool = Spool::open_or_memory(disk, &config.device.data.join("spool"), &lanes)?;
+        if let Some(why) = spool.in_memory() {
+            tracing::error!("records are kept in memory only: {why}");
+        }
+        let pace = Pace { heartbeat_us: config.heartbeat_us, hold_us: config.clock_hold_us };
+        let key = config.device.warehouse.clone().into_bytes();
+        let publisher = (!senders.is_empty()).then(|| Publisher::new(&key, senders, pace));
+        let boot = weir_segments::chance_id().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+        let wake = bounded(1);
+        let edges = Arc::new(AtomicU64::new(0));
+        let (mut watch, mut lamp) = (None, None);
+        if let Some(pins) = pins {
+            if let Some(pin) = config.trigger {
+                let (edges, wake) = (edges.clone(), wake.0.clone());
+                watch = Some(pins.watch(
+                    pin,
+                    Box::new(move || {
+                        edges.fetch_add(1, Ordering::SeqCst);
+                        let _awake_already = wake.try_send(());
+                    }),
+                )?);
+            }
+            if let Some(pin) = config.lamp {
+                lamp = Some(Lamp::new(pins.output(pin.pin, !pin.active_high)?, pin.active_high));
+            }
+        }
+        Ok(Self {
+            agent: Agent::new(&config, &boot[..16]),
+            scanners: vec![(Some("not opened yet".into()), LineCounts::default()); config.scanners.len()],
+            frames_before: vec![0; config.cameras.len()],
+            config,
+            clock,
+            device,
+            spool,
+            publisher,
+            codes: bounded(INBOX_MAX),
+            wake,
+            edges,
+            edges_seen: 0,
+            cameras: Vec::new(),
+            stop,
+            threads: Vec::new(),
+            _watch: watch,
+            lamp,
+            group_since: None,
+            disk_bad_since: None,
+            next_second_us: i64::MIN,
+            next_health_us: i64::MIN,
+            health_before_us: 0,
+            notify: notify_socket(),
+        })
+    }
+
+    /// Where codes go in; for scanners, and for benchmarks in their place.
+    pub fn inbox(&self) -> Channel<ScanEvent> {
+        self.codes.0.clone()
+    }
+
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Starts scanners and cameras.
+    pub fn start(&mut self) -> Result<()> {
+        for (number, settings) in self.config.scanners.iter().enumerate() {
+            let (device, clock, stop) = (self.device.clone(), self.clock.clone(), self.stop.clone());
+            let out = self.codes.0.clone();
+            self.threads.push(scan::start(number, settings.clone(), device, clock, stop, out)?);
+        }
+        for (number, camera) in self.config.cameras.iter().enumerate() {
+            let (device, clock, stop) = (self.device.clone(), self.clock.clone(), self.stop.clone());
+            let wake = self.wake.0.clone();
+            let wake = Box::new(move || {
+                let _awake_already = wake.try_send(());
+            });
+            let (shared, thread) = capture::start(number, camera.clone(), device, clock, stop, wake)?;
+            self.cameras.push(shared);
+            self.threads.push(thread);
+        }
+        self.tell_systemd("READY=1");
+        Ok(())
+    }
+
+    fn now_us(&self) -> i64 {
+        i64::try_from(self.clock.monotonic().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Runs until `stop` is set.
+    pub fn run(&mut self) -> Result<()> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let on_way = self.publisher.as_ref().is_some_and(|p| p.in_flight() > 0);
+            let patience = if on_way || self.group_since.is_some() { LOOK } else { IDLE };
+            self.wait(patience);
+            self.step()?;
+        }
+        self.finish()
+    }
+
+    /// The only wait.
+    fn wait(&mut self, patience: Duration) {
+        let (codes, wake) = (self.codes.1.clone(), self.wake.1.clone());
+        let first = select! {
+            recv(codes) -> event => event.ok(),
+            recv(wake) -> _ => None,
+            default(patience) => None,
+        };
+        let now = self.now_us();
+        if let Some(event) = first {
+            self.take(event, now);
+        }
+    }
+
+    /// One turn without waiting.
+    pub fn step(&mut self) -> Result<()> {
+        let now = self.now_us();
+        for _ in 0..TURN_MAX {
+            let Ok(event) = self.codes.1.try_recv() else { break };
+            self.take(event, now);
+        }
+        let edges = self.edges.load(Ordering::SeqCst);
+        for _ in self.edges_seen..edges {
+            self.agent.edge(now);
+        }
+        self.edges_seen = edges;
+        for camera in 0..self.cameras.len() {
+            while let Some(frame) = self.cameras[camera].take() {
+                if let Some((lane, draft)) = self.agent.frame(camera, frame) {
+                    self.push(lane, draft, now);
+                }
+            }
+        }
+        if now >= self.next_health_us {
+            self.health(now);
+            self.next_health_us = now + self.config.health_us;
+        }
+        let due = self.group_since.is_some_and(|since| now - since >= self.config.group_us);
+        if due || self.spool.pending_bytes() >= GROUP_BYTES {
+            self.group(now)?;
+        }
+        let time = self.device.now();
+        if let Some(publisher) = &mut self.publisher {
+            publisher.pump(&mut self.spool, &time)?;
+        }
+        if now >= self.next_second_us {
+            self.next_second_us = now + SECOND_US;
+            self.spool
+                .enforce(time.synced.then_some(time.wall_us))
+                .or_else(|e| self.disk_trouble(&e, now))?;
+            self.spool.save().or_else(|e| self.disk_trouble(&e, now))?;
+            self.tell_systemd("WATCHDOG=1");
+        }
+        let well = self.trouble().is_none();
+        if let Some(lamp) = &mut self.lamp {
+            lamp.step(well, now);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: ScanEvent, now: i64) {
+        match event {
+            ScanEvent::Code { scanner, code, time } => {
+                let (lane, draft) = self.agent.code(scanner, &code, time, now);
+                self.push(lane, draft, now);
+            }
+            ScanEvent::State { scanner, trouble, counts } => {
+                if let Some(why) = &trouble {
+                    tracing::warn!(scanner, "{why}");
+                }
+                if let Some(state) = self.scanners.get_mut(scanner) {
+                    *state = (trouble, counts);
+                }
+            }
+            ScanEvent::Ended { scanner } => tracing::info!(scanner, "the scanner has ended"),
+        }
+    }
+
+    fn push(&mut self, lane: usize, draft: crate::record::Draft, now: i64) {
+        self.spool.push(lane, self.config.device.warehouse.as_bytes(), draft);
+        self.group_since.get_or_insert(now);
+    }
+
+    fn group(&mut self, now: i64) -> Result<()> {
+        self.group_since = None;
+        match self.spool.sync() {
+            Ok(()) => {
+                self.disk_bad_since = None;
+                Ok(())
+            }
+            Err(why) => {
+                self.group_since = Some(now);
+                self.disk_trouble(&why, now)
+            }
+        }
+    }
+
+    fn disk_trouble(&mut self, why: &Error, now: i64) -> Result<()> {
+        let since = *self.disk_bad_since.get_or_insert(now);
+        if since == now {
+            tracing::error!("the disk refuses: {why}");
+        }
+        // A full disk is drained by sending; another refusal does not mend itself.
+        if why.code() != Code::DiskFull && now - since > DISK_PATIENCE_US && self.spool.in_memory().is_none()
+        {
+            tracing::error!("records are kept in memory only from now on");
+            self.spool.fall_back(why.clone())?;
+            self.disk_bad_since = None;
+        }
+        Ok(())
+    }
+
+    /// The first thing that is not as it should be.
+    pub fn trouble(&self) -> Option<String> {
+        if let Some(why) = self.spool.in_memory() {
+            return Some(format!("spool in memory only: {}", why.what()));
+        }
+        if self.disk_bad_since.is_some() {
+            return Some("the disk refuses".into());
+        }
+        let publisher = self.publisher.as_ref().and_then(|p| p.trouble.as_ref());
+        publisher.map(|why| why.what().to_owned()).or_else(|| {
+            let scanner = self.scanners.iter().zip(&self.config.scanners);
+            let mut troubles =
+                scanner.filter_map(|((t, _), s)| Some(format!("scanner {}: {}", s.name, t.as_ref()?)));
+            troubles.next().or_else(|| {
+                let cameras = self.cameras.iter().zip(&self.config.cameras);
+                cameras
+                    .filter_map(|(shared, c)| Some(format!("camera {}: {}", c.name, shared.state().trouble?)))
+                    .next()
+            })
+        })
+    }
+
+    fn health(&mut self, now: i64) {
+        let time = self.device.now();
+        let machine = Machine::read(&self.config.device.data);
+        let oldest = (0..self.spool.lanes())
+            .filter_map(|lane| self.publisher.as_ref()?.oldest_us(lane, &self.spool))
+            .min();
+        let base = Health {
+            kind: "agent",
+            machine,
+            spool_records: (0..self.spool.lanes()).map(|l| self.spool.records(l)).sum(),
+            spool_oldest_s: oldest.map(|t| (time.wall_us - t).max(0) as f64 / 1e6),
+            spool_gone: self.spool.gone(),
+            spool_in_memory: self.spool.in_memory().is_some(),
+            clock_offset_ms: self.publisher.as_ref().and_then(Publisher::clock_offset_ms),
+            clock_synced: time.synced,
+            trouble: self.trouble(),
+            ..Health::default()
+        };
+        let seconds = (now - self.health_before_us).max(1) as f64 / 1e6;
+        self.health_before_us = now;
+        let mut effects = vec![self.agent.health(&base, None, time)];
+        let mut states: BTreeMap<String, CameraState> = BTreeMap::new();
+        for (number, shared) in self.cameras.iter().enumerate() {
+            let state = shared.state();
+            let frames = state.split.frames - self.frames_before[number];
+            self.frames_before[number] = state.split.frames;
+            let health = Health {
+                kind: "camera",
+                fps: Some((frames as f64 / seconds * 100.0).round() / 100.0),
+                stalls: Some(state.stalls),
+                trouble: state.trouble.clone(),
+                ..base.clone()
+            };
+            let name = self.config.cameras[number].name.clone();
+            effects.push(self.agent.health(&health, Some(&name), time));
+            states.insert(name, state);
+        }
+        for (settings, (trouble, _)) in self.config.scanners.iter().zip(&self.scanners) {
+            let health = Health { kind: "scanner", trouble: trouble.clone(), ..base.clone() };
+            effects.push(self.agent.health(&health, Some(&settings.name), time));
+        }
+        for (lane, draft) in effects {
+            self.push(lane, draft, now);
+        }
+        self.write_status(&base, &states);
+    }
+
+    fn write_status(&self, base: &Health, cameras: &BTreeMap<String, CameraState>) {
+        let scanners: BTreeMap<&str, _> = self
+            .config
+            .scanners
+            .iter()
+            .zip(&self.scanners)
+            .map(|(s, (trouble, c))| {
+                (
+                    s.name.as_str(),
+                    json!({
+                        "trouble": trouble, "codes": c.codes, "partial": c.partial, "too_long": c.too_long,
+                        "unreadable": c.unreadable,
+                    }),
+                )
+            })
+            .collect();
+        let status = json!({
+            "device": self.config.device.device, "station": self.config.device.station, "pid": std::process::id(),
+            "at": weir_contract::EventTime(self.clock.now_us()).to_string(), "health": base.fields(),
+            "lanes": self.spool.states(), "cameras": cameras, "scanners": scanners,
+        });
+        let path = status_path(&self.config.device.data);
+        let draft = path.with_extension("new");
+        let text = format!("{status:#}\n");
+        let _only_for_people = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
+    }
+
+    fn tell_systemd(&self, what: &str) {
+        if let Some(socket) = &self.notify {
+            let _it_notices_silence = socket.send(what.as_bytes());
+        }
+    }
+
+    /// Ends cleanly: everything durable, answers waited for a little, the ledger written.
+    pub fn finish(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.tell_systemd("STOPPING=1");
+        let until = self.clock.monotonic() + STOP_PATIENCE;
+        while self.threads.iter().any(|t| !t.is_finished()) && self.clock.monotonic() < until {
+            self.step()?;
+            std::thread::sleep(LOOK);
+        }
+        self.step()?;
+        self.spool.sync()?;
+        let idle = |edge: &Self| edge.publisher.as_ref().is_none_or(|p| p.in_flight() == 0);
+        self.step()?;
+        while !idle(self) && self.clock.monotonic() < until {
+            self.step()?;
+            std::thread::sleep(LOOK);
+        }
+        self.spool.sync()?;
+        self.spool.save()
+    }
+}
+
+/// Where the running agent says how it is: in memory where systemd gives a place, else beside the spool.
+pub fn status_path(data: &Path) -> std::path::PathBuf {
+    let folder = std::env::var("RUNTIME_DIRECTORY").ok().filter(|f| !f.is_empty());
+    folder.map_or(data.to_path_buf(), Into::into).join("status.json")
+}
+
+/// systemd's socket, where it started us.
+fn notify_socket() -> Option<std::os::unix::net::UnixDatagram> {
+    let path = std::env::var("NOTIFY_SOCKET").ok().filter(|p| p.starts_with('/'))?;
+    let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+    socket.connect(path).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some(socket)
+}
