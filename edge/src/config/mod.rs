@@ -260,7 +260,7 @@ fn to(section: Section<'_>) -> To {
             To::Kafka { brokers, insecure, properties }
         }
         Some(Kind::Http) => {
-            let url = section.need("url", "\"https://host:port\"");
+            let url = section.need("url", "the address of the log, with its port");
             let token = section.need("token", "\"file:PATH\" or \"env:NAME\"");
             let token = kafka::look_up("token", &token).unwrap_or_else(|e| {
                 section.wrong("token", e.what(), "a readable file or a set variable");
