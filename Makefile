@@ -61,8 +61,8 @@ bench:
 	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) | tee benches/results/files.txt
 	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 | tee benches/results/warehouse_day.txt
 
-# Minutes of training, and where frames and checkpoints stay.
-MINUTES := 17
+# Minutes of processor time for training, and where frames and checkpoints stay.
+MINUTES := 34
 MODEL_WORK := $(HOME)/.cache/weir/model-work
 
 model:

@@ -1,7 +1,7 @@
 """Export of a trained network, and the figures of the exported file.
 
 In:   a network, folders of frames with labels.jsonl.
-Out:  weir-floor.onnx, metrics.json.
+Out:  weir-floor.onnx, metrics.json, MODEL_CARD.md.
 
 Scores are fitted on frames of their own (`calibration`) before export, so that of the boxes with score s
 about the share s is right. Every figure comes from the exported file through onnxruntime; precision, recall
@@ -19,6 +19,7 @@ import onnxruntime
 import torch
 from PIL import Image
 
+import card
 from net import BRANDS, NAMES, PARCEL, SIZE, Detector
 
 THRESHOLD = 0.5
@@ -233,4 +234,5 @@ def export_and_measure(net, args, sets, training):
     }
     text = json.dumps(metrics, indent=2) + "\n"
     (args.out / "metrics.json").write_text(text)
+    (args.out / "MODEL_CARD.md").write_text(card.card(metrics))
     print(f"held out {metrics['held_out']['map50']}  shifted {metrics['shifted']['map50']}  {len(data)} bytes")

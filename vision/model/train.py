@@ -6,11 +6,11 @@
     train.py --work DIR --finish    exports and measures the newest checkpoint, trains no more
 
 In:   the weir-render binary (--render), PyTorch >= 1.13, onnx, onnxruntime, Pillow, numpy. No CUDA.
-Out:  weir-floor.onnx and metrics.json beside this file (or under --out).
+Out:  weir-floor.onnx, metrics.json and MODEL_CARD.md beside this file (or under --out).
 
-The schedule is one of time: learning rate and picture size follow the share of --minutes that has passed,
-so that a busy machine gives a weaker model and not a longer wait. SIGTERM ends training early and still
-exports.
+The schedule is one of processor time: learning rate and picture size follow the share of --minutes that
+this process has computed (two threads: two minutes per minute on free cores), so that a busy machine gives
+the same model later. SIGTERM ends training early and still exports.
 """
 
 import argparse
@@ -34,6 +34,8 @@ import torch.nn.functional as F
 import measure
 from net import NAMES, PARCEL, SIZE, STRIDE, Net
 
+CROP = 128
+
 TRAIN_SEEDS = [1, 2, 3]
 HELD_OUT_SEED = 201
 SHIFTED_SEED = 301
@@ -47,7 +49,7 @@ def arguments():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--frames", type=int, default=4000, help="training frames per seed, of 3 seeds")
     parser.add_argument("--measured", type=int, default=800, help="frames of each measured domain")
-    parser.add_argument("--minutes", type=float, default=17.0, help="time for training")
+    parser.add_argument("--minutes", type=float, default=34.0, help="processor time for training")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=2)
@@ -66,20 +68,41 @@ def drawn(args, domain, seed, frames):
 
 
 class Frames:
-    """Pictures as bytes in memory, boxes as arrays of x1, y1, x2, y2, class."""
+    """Pictures as bytes, decoded when first asked for; boxes as arrays of x1, y1, x2, y2, class."""
 
     def __init__(self, folders):
-        self.boxes, files = [], []
+        self.boxes, self.files, self.decoded = [], [], {}
         for folder in folders:
             for label in measure.labels(folder):
-                files.append(folder / label["file"])
+                self.files.append(folder / label["file"])
                 rows = [
                     [t["x1"], t["y1"], t["x2"], t["y2"], NAMES.index(t["class"])] for t in label["truth"]
                 ]
                 self.boxes.append(np.array(rows, np.float32).reshape(-1, 5))
-        self.pictures = np.zeros((len(files), SIZE, SIZE, 3), np.uint8)
-        for number, file in enumerate(files):
-            self.pictures[number] = measure.picture(file)
+
+    def picture(self, number):
+        if number not in self.decoded:
+            self.decoded[number] = measure.picture(self.files[number])
+        return self.decoded[number]
+
+
+def crop(picture, boxes, rng):
+    """A piece of CROP x CROP pixels, mostly around a mark or a barcode, with what shows of the boxes.
+
+    Parcels are left out: most would be cut."""
+    small = boxes[boxes[:, 4] != PARCEL]
+    x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
+    if len(small) and rng.random() < 0.85:
+        x1, y1, x2, y2 = small[rng.randrange(len(small)), :4]
+        x, y = (x1 + x2) / 2 + rng.uniform(-36, 36), (y1 + y2) / 2 + rng.uniform(-36, 36)
+    left = int(min(max(x - CROP / 2, 0), SIZE - CROP))
+    top = int(min(max(y - CROP / 2, 0), SIZE - CROP))
+    moved = small - np.array([left, top, left, top, 0], np.float32)
+    cut = moved.copy()
+    cut[:, :4] = np.clip(moved[:, :4], 0, CROP)
+    area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    kept = cut[area(cut) > 0.45 * area(moved)]
+    return picture[top : top + CROP, left : left + CROP], kept
 
 
 def turned(picture, boxes, quarters):
@@ -118,19 +141,22 @@ def targets(boxes, cells, scale):
 
 
 def batch_of(frames, chosen, size, rng):
-    """Pictures and targets for one step, with quarter turns and changed light."""
+    """Pictures and targets for one step, with quarter turns and changed light. Of CROP, pieces; of any
+    other size, whole pictures."""
     pictures, heats, sides = [], [], []
-    cells, scale = size // STRIDE, size / SIZE
+    cells, scale = size // STRIDE, 1.0 if size == CROP else size / SIZE
     for number in chosen:
-        picture, boxes = frames.pictures[number], frames.boxes[number]
+        picture, boxes = frames.picture(number), frames.boxes[number]
         if rng.random() < 0.3:
             picture, boxes = turned(picture, boxes, rng.randrange(1, 4))
+        if size == CROP:
+            picture, boxes = crop(picture, boxes, rng)
         pictures.append(picture)
         heat, side = targets(boxes, cells, scale)
         heats.append(heat)
         sides.append(side)
     x = torch.from_numpy(np.ascontiguousarray(np.stack(pictures))).permute(0, 3, 1, 2).float() / 255.0
-    if size != SIZE:
+    if size not in (SIZE, CROP):
         x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     n = len(pictures)
     gain = torch.empty(n, 3, 1, 1).uniform_(0.92, 1.08) * torch.empty(n, 1, 1, 1).uniform_(0.8, 1.2)
@@ -139,13 +165,16 @@ def batch_of(frames, chosen, size, rng):
     return x, torch.from_numpy(np.stack(heats)), torch.from_numpy(np.stack(sides))
 
 
-def heat_loss(logit, target):
-    """Penalty-reduced focal loss (CenterNet), per true box."""
+def heat_loss(logit, target, parcels=True):
+    """Penalty-reduced focal loss (CenterNet), per true box; without `parcels` their heat is left free."""
     p = torch.sigmoid(logit).clamp(1e-4, 1 - 1e-4)
     hit = (target == 1.0).float()
     positive = (1 - p) ** 2 * torch.log(p) * hit
     negative = (1 - target) ** 4 * p**2 * torch.log(1 - p) * (1 - hit)
-    return -(positive + negative).sum() / hit.sum().clamp(min=1.0)
+    loss = positive + negative
+    if not parcels:
+        loss = torch.cat([loss[:, :PARCEL], loss[:, PARCEL + 1 :]], 1)
+    return -loss.sum() / hit.sum().clamp(min=1.0)
 
 
 def side_loss(distance, target):
@@ -179,8 +208,9 @@ def rate_at(share, highest):
 
 
 def size_at(share):
-    """Small pictures first: three times as many steps while the marks' shapes are learned."""
-    return 192 if share < 0.3 else 256 if share < 0.55 else SIZE
+    """Small whole pictures first, which teach parcels and layout; then pieces around marks in their true
+    size, which teach brands at a sixth of the cost of a whole picture; whole pictures last."""
+    return 192 if share < 0.25 else CROP if share < 0.8 else SIZE
 
 
 class Trainer:
@@ -212,7 +242,7 @@ class Trainer:
 
     def follow(self):
         """Moves the running mean of the weights, which is what is exported."""
-        keep = min(0.998, (1 + self.step) / (10 + self.step))
+        keep = min(0.98, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.mean.state_dict().values(), self.net.state_dict().values()):
             if mean.dtype.is_floating_point:
                 mean.mul_(keep).add_(now, alpha=1 - keep)
@@ -233,17 +263,19 @@ class Trainer:
         budget, losses = self.minutes() * 60, []
         self.net.train()
         while self.spent < budget and not self.stopped:
-            began = time.monotonic()
+            began = time.process_time()
             share = self.spent / budget
-            if len(order) < self.args.batch:
+            size = size_at(share)
+            batch = self.args.batch * (2 if size == CROP else 1)
+            if len(order) < batch:
                 order = list(range(len(frames.boxes)))
                 rng.shuffle(order)
-            chosen, order = order[: self.args.batch], order[self.args.batch :]
-            x, heat, sides = batch_of(frames, chosen, size_at(share), rng)
+            chosen, order = order[:batch], order[batch:]
+            x, heat, sides = batch_of(frames, chosen, size, rng)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate_at(share, self.args.rate)
             logit, distance = self.net(x)
-            first, second = heat_loss(logit, heat), side_loss(distance, sides)
+            first, second = heat_loss(logit, heat, size != CROP), side_loss(distance, sides)
             self.optimizer.zero_grad(set_to_none=True)
             (first + 2.0 * second).backward()
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
@@ -252,11 +284,11 @@ class Trainer:
             self.step, self.seen = self.step + 1, self.seen + len(chosen)
             losses.append((first.item(), second.item()))
             now = time.monotonic()
-            self.spent += now - began
+            self.spent += time.process_time() - began
             if now - said > 30:
                 means = np.mean(losses, 0)
                 print(
-                    f"{self.spent / 60:.1f} min  step {self.step}  {self.seen} pictures  {x.shape[2]} px  "
+                    f"{self.spent / 60:.1f} cpu min  step {self.step}  {self.seen} pictures  {x.shape[2]} px  "
                     f"heat {means[0]:.3f}  sides {means[1]:.3f}",
                     flush=True,
                 )
@@ -289,7 +321,7 @@ def main():
         "frame_seeds": TRAIN_SEEDS,
         "steps": trainer.step,
         "pictures_seen": trainer.seen,
-        "minutes": round(trainer.spent / 60, 1),
+        "cpu_minutes": round(trainer.spent / 60, 1),
         "torch": torch.__version__,
     }
     measure.export_and_measure(trainer.mean, args, sets, training)
