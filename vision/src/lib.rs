@@ -15,4 +15,6 @@ pub mod stop;
 pub mod decode;
 pub mod boxes;
 pub mod detector;
+pub mod barcode;
+pub mod evidence;
 pub mod pool;
