@@ -6,6 +6,7 @@
 #   make lint    format, clippy, SQL
 #   make build   the optimised binary at bin/weir
 #   make bench   benchmarks
+#   make check-edge-arm   type-checks the edge agent for the Raspberry Pi
 #   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
 #   make fmt     formats the Rust code
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
@@ -19,7 +20,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy bench model fmt onnxruntime
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -70,6 +71,14 @@ model:
 	$(CARGO) build --profile $(PROFILE) -p weir-render
 	$(HOME)/.cache/weir/model/bin/python vision/model/train.py --render $(CARGO_TARGET_DIR)/$(PROFILE)/weir-render \
 		--work $(MODEL_WORK) --minutes $(MINUTES) $(ARGS)
+
+bench-edge:
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile $(PROFILE) -p weir-edge --test throughput --no-run
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 WEIR_EDGE_SCANS=600000 taskset -c 0 $(CARGO) test --profile $(PROFILE) -q \
+	  -p weir-edge --test throughput -- --nocapture | grep -E '^(edge_|  )' | tee benches/results/edge.txt
+
+check-edge-arm:
+	scripts/check-edge-arm.sh
 
 fmt:
 	$(CARGO) fmt --all

@@ -378,6 +378,7 @@ fn documents_name_what_exists() {
         "docs/RULES.md",
         "docs/OPERATIONS.md",
         "docs/VISION.md",
+        "docs/EDGE.md",
     ] {
         for target in workspace
             .read(page)

@@ -8,7 +8,8 @@ mod section;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -172,18 +173,23 @@ impl Config {
     }
 
     pub fn parse(file: &str, text: &str) -> Result<Config, Vec<Error>> {
-        let source = Rc::new(Source { file, text, errors: Vec::new().into() });
+        Self::parse_named(file, text).0
+    }
+
+    /// The same, with every name that was asked for.
+    fn parse_named(file: &str, text: &str) -> (Result<Config, Vec<Error>>, BTreeSet<String>) {
+        let source = Rc::new(Source { file, text, errors: RefCell::default(), names: RefCell::default() });
         let document = match toml_edit::Document::parse(text) {
             Ok(document) => document,
             Err(e) => {
                 source.wrong(Code::Syntax, e.message().trim(), "TOML", e.span().map(|s| s.start));
-                return Err(source.errors.take());
+                return (Err(source.errors.take()), BTreeSet::new());
             }
         };
         let root = Section::new(source.clone(), "", Some(document.as_table()), None);
         let config = read(root);
         let errors = source.errors.take();
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        (if errors.is_empty() { Ok(config) } else { Err(errors) }, source.names.take())
     }
 }
 

@@ -4,7 +4,7 @@
 //! Owns: the forms of values: spans (`"30 s"`), sizes (`"64 MiB"`), and which name is nearest.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use toml_edit::{Item, TableLike, Value};
@@ -16,6 +16,8 @@ pub struct Source<'a> {
     pub file: &'a str,
     pub text: &'a str,
     pub errors: RefCell<Vec<Error>>,
+    /// Every name that was asked for.
+    pub names: RefCell<BTreeSet<String>>,
 }
 
 impl Source<'_> {
@@ -61,6 +63,7 @@ impl<'a> Section<'a> {
 
     fn item(&self, key: &'static str) -> Option<&'a Item> {
         self.asked.borrow_mut().push(key);
+        self.source.names.borrow_mut().insert(self.full(key));
         self.table?.get(key)
     }
 

@@ -120,3 +120,22 @@ fn secrets_are_looked_up_and_never_shown() {
     let missing = errors(&http("env:WEIR_NO_SUCH_VARIABLE"));
     assert!(missing[0].contains("publish.token"), "{missing:?}");
 }
+
+/// The page's example reads, and names every setting that there is.
+#[test]
+fn the_page_shows_every_setting() {
+    let page = include_str!("../../../docs/EDGE.md");
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (config, mut names) = Config::parse_named("docs/EDGE.md", example);
+    let config = config.unwrap_or_else(|e| panic!("{}", e[0]));
+    assert_eq!((config.scanners.len(), config.cameras.len(), config.lanes.len()), (2, 3, 4));
+    assert!(config.trigger.is_some() && config.lamp.is_some());
+    let http = "publish = { to = \"http\", url = \"u\", token = \"t\" }";
+    names.extend(Config::parse_named("x", http).1);
+    assert!(names.len() > 45, "{names:?}");
+    for name in names {
+        let word = name.rsplit('.').next().unwrap();
+        let shown = [format!("{word} = "), format!("[{name}"), format!("`{word}`")];
+        assert!(shown.iter().any(|s| page.contains(s)), "`{name}` is not in docs/EDGE.md");
+    }
+}

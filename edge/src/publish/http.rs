@@ -224,3 +224,6 @@ impl Poster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

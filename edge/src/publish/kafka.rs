@@ -276,14 +276,12 @@ impl Sender for KafkaSender {
         };
         outcomes.truncate(broken + 1);
         // What the old producer still holds must not arrive behind what is sent again.
-        match make(&self.config, &Reports::default()) {
-            Ok(_) => {
-                let reports = Reports::default();
-                if let Ok(producer) = make(&self.config, &reports) {
-                    let old = std::mem::replace(&mut self.producer, producer);
-                    self.reports = reports;
-                    old.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-                }
+        let reports = Reports::default();
+        match make(&self.config, &reports) {
+            Ok(producer) => {
+                let old = std::mem::replace(&mut self.producer, producer);
+                self.reports = reports;
+                old.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
             }
             Err(why) => tracing::error!("{why}"),
         }
