@@ -288,7 +288,7 @@ fn number(record: &Rec) -> u32 {
 
 fn ids(sink: &mut dyn Sink, from: &weir_engine::sink::SinkEnds) -> Vec<u32> {
     let mut ids = Vec::new();
-    sink.read_back(from, &mut |id| ids.push(u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])))
+    sink.read_back(from, &mut |id, _| ids.push(u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])))
         .unwrap_or_else(|e| panic!("read back: {e}"));
     ids.sort_unstable();
     ids

@@ -56,7 +56,7 @@ impl<W: Write + Send> Sink for Lines<W> {
         Ok(Vec::new())
     }
 
-    fn read_back(&mut self, _from: &SinkEnds, _seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, _from: &SinkEnds, _seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Sink for Hole {
         Ok(Vec::new())
     }
 
-    fn read_back(&mut self, _from: &SinkEnds, _seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, _from: &SinkEnds, _seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         Ok(())
     }
 

@@ -3,8 +3,12 @@
 //! Needs `WEIR_KAFKA=host:port` (and `WEIR_KAFKA_PID` for the outages); without it every test fails.
 //! Each test uses topics of its own. Outages stop the broker for everybody, so they run alone.
 
+#[path = "ends/mod.rs"]
+mod bounded;
 #[path = "kafka/control.rs"]
 mod control;
+#[path = "kafka/ends.rs"]
+mod ends;
 #[path = "kafka/outage.rs"]
 mod outage;
 #[path = "kafka/sinks.rs"]

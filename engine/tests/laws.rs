@@ -47,6 +47,7 @@ fn results_do_not_depend_on_how_they_were_computed() {
             assert_eq!(plain.counts, other.counts, "seed {seed}: counts under {shape:?}");
             assert_eq!(plain.unknown, other.unknown, "seed {seed}: unknown keys under {shape:?}");
             assert_eq!(plain.failed, other.failed, "seed {seed}: failed expressions under {shape:?}");
+            assert_eq!(plain.unmatched, other.unmatched, "seed {seed}: unmatched under {shape:?}");
             for (topic, lines) in &plain.outputs {
                 let got = other.outputs.get(topic).map_or(&[][..], Vec::as_slice);
                 if lines != got {

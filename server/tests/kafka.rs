@@ -5,6 +5,8 @@
 #[path = "cli/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of the command line")]
 mod rig;
+#[path = "kafka/owners.rs"]
+mod owners;
 
 use rig::{Rig, assert_sums};
 use serde_json::Value;

@@ -184,11 +184,11 @@ impl Sink for FileSink {
         Ok(vec![(0, i64::try_from(self.shared().end).unwrap_or(i64::MAX))])
     }
 
-    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         let from = from.first().map_or(0, |(_, end)| u64::try_from(*end).unwrap_or(0));
         let shared = self.shared();
         let since = shared.committed.iter().filter(|(end, writer, _)| *end > from && *writer == self.writer);
-        since.flat_map(|(_, _, ids)| ids).for_each(|id| seen(*id));
+        since.flat_map(|(_, _, ids)| ids).for_each(|id| seen(*id, None));
         Ok(())
     }
 

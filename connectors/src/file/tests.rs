@@ -84,7 +84,7 @@ fn what_was_not_committed_is_gone_and_what_was_is_read_back() {
     std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"n\"").unwrap();
     let mut again = FileSinks::one(path.clone()).open("a").unwrap();
     let mut seen = Vec::new();
-    again.read_back(&cut, &mut |id| seen.push(id.0[0])).unwrap();
+    again.read_back(&cut, &mut |id, _| seen.push(id.0[0])).unwrap();
     assert_eq!(seen, [3, 4]);
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
 }

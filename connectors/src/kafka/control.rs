@@ -1,8 +1,8 @@
 //! The control log on a Kafka topic.
 //!
 //! Partition 0 is shared, partition 1 + p is task p's. One record a message, JSON. The topic is made
-//! where it is missing and never trimmed. One process per program until there is scale-out, so
-//! ownership of the tasks' partitions is not fenced here.
+//! where it is missing and never trimmed. Who may write is not asked here: records carry the epoch of
+//! their owner, and readers ignore those of a replaced one (the engine's `run/owner`).
 //!
 //! L1  `append` returns when all replicas have the record, with its offset.
 //! L2  A write without an answer is looked for in the log by its own mark before it counts as failed.

@@ -362,7 +362,7 @@ impl Sink for Writer {
         partitions.into_iter().map(|p| Ok((p, self.asker.ends(p, timeout)?.1))).collect()
     }
 
-    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         for (partition, high) in self.ends()? {
             // A partition that came later than the recorded ends is read whole.
             let start = match from.iter().find(|(p, _)| *p == partition) {
@@ -379,7 +379,8 @@ impl Sink for Writer {
                 if message.offset() < high
                     && let Some(id) = id_of(message.headers())
                 {
-                    seen(id);
+                    let time = message.timestamp().to_millis();
+                    seen(id, time.and_then(|ms| ms.checked_mul(1_000)?.checked_add(999)));
                 }
                 Ok(())
             })?;

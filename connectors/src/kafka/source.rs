@@ -110,6 +110,10 @@ impl Source for KafkaSource {
     fn identity(&self) -> Result<String> {
         self.asker.identity(self.options.timeout)
     }
+
+    fn until_end(&self) -> bool {
+        self.options.until_end
+    }
 }
 
 struct Reader {

@@ -46,6 +46,18 @@ impl LogControl {
         Ok(offsets.start)
     }
 
+    /// The writer of a task's partition; locked from then on.
+    fn own(&self, partition: u32) -> Result<Arc<SharedWriter>> {
+        let folder = self.topic.partition(partition)?;
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = own.get(&partition) {
+            return Ok(writer.clone());
+        }
+        let writer = self.writers.get(&folder, OPTIONS)?;
+        own.insert(partition, writer.clone());
+        Ok(writer)
+    }
+
     fn append_shared(&self, value: &[u8]) -> Result<i64> {
         let folder = self.topic.partition(0)?;
         for _ in 1..TRIES {
@@ -64,18 +76,7 @@ impl ControlLog for LogControl {
         if partition == 0 {
             return self.append_shared(&value);
         }
-        let folder = self.topic.partition(partition)?;
-        let writer = {
-            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            match own.get(&partition) {
-                Some(writer) => writer.clone(),
-                None => {
-                    let writer = self.writers.get(&folder, OPTIONS)?;
-                    own.insert(partition, writer.clone());
-                    writer
-                }
-            }
-        };
+        let writer = self.own(partition)?;
         writer.with(|writer| self.write(writer, &value))
     }
 
@@ -109,5 +110,9 @@ impl ControlLog for LogControl {
 
     fn partitions(&self) -> Result<u32> {
         Ok(self.topic.partitions())
+    }
+
+    fn take(&self, partition: u32) -> Result<()> {
+        self.own(partition).map(drop)
     }
 }

@@ -79,7 +79,7 @@ impl Sink for OpenSink {
         (0..).zip(&self.partitions).map(|(p, shared)| Ok((p, end(shared)?))).collect()
     }
 
-    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         for (partition, from) in from {
             let place = super::position(&self.topic, *partition, *from);
             if bounds(&self.topic, *partition)? == (*from, *from) {
@@ -90,11 +90,13 @@ impl Sink for OpenSink {
             while let Some(batch) = reader.next_batch(BACK_ROWS, BACK_BYTES)? {
                 for header in batch.headers.iter().filter(|h| h.name == wire::ID) {
                     let id = std::str::from_utf8(&header.value).ok().and_then(Id::parse);
-                    seen(id.ok_or_else(|| {
+                    let id = id.ok_or_else(|| {
                         let offset = batch.first + i64::from(header.row);
                         Error::new(Code::Damaged, format!("header {} is not an id", wire::ID))
                             .at(super::position(&self.topic, *partition, offset))
-                    })?);
+                    })?;
+                    let append_ms = batch.append_ms.get(header.row as usize);
+                    seen(id, append_ms.map(|ms| ms.saturating_mul(1_000).saturating_add(999)));
                 }
             }
         }

@@ -88,6 +88,10 @@ impl Source for LogSource {
     fn identity(&self) -> Result<String> {
         self.topic.identity()
     }
+
+    fn until_end(&self) -> bool {
+        self.until_end
+    }
 }
 
 struct LogReader {

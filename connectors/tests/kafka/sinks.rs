@@ -10,7 +10,7 @@ use super::*;
 
 fn back(out: &mut dyn Sink, from: &[(u32, i64)]) -> Vec<Id> {
     let mut ids = Vec::new();
-    out.read_back(&from.to_vec(), &mut |id| ids.push(id)).unwrap();
+    out.read_back(&from.to_vec(), &mut |id, _| ids.push(id)).unwrap();
     ids
 }
 
@@ -79,7 +79,7 @@ fn a_restart_reads_back_what_is_committed_since_the_ends() {
     let now = again.ends().unwrap();
     assert_eq!(back(again.as_mut(), &now), []);
     Admin::new(&options).unwrap().delete_records(&options.topic, 0, ends[0].1 + 1).unwrap();
-    let lost = again.read_back(&ends, &mut |_| {}).unwrap_err();
+    let lost = again.read_back(&ends, &mut |_, _| {}).unwrap_err();
     assert_eq!(lost.code(), Code::Retention, "{lost}");
 }
 

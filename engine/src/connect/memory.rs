@@ -57,6 +57,8 @@ struct Topic {
     /// Counts creations, so that a recreated topic differs.
     creation: u64,
     bounded: bool,
+    /// Read as `until = 'end'` says.
+    until_end: bool,
     partitions: Vec<PartitionLog>,
     /// Epoch of the newest sink by writer.
     writers: BTreeMap<String, u64>,
@@ -97,6 +99,7 @@ impl MemoryLog {
         let topic_new = Topic {
             creation: state.creations,
             bounded: false,
+            until_end: false,
             partitions: (0..partitions).map(|_| PartitionLog::default()).collect(),
             writers: BTreeMap::new(),
         };
@@ -143,6 +146,13 @@ impl MemoryLog {
     pub fn set_bounded(&self, topic: &str, bounded: bool) -> Result<()> {
         self.lock().topic_mut(topic)?.bounded = bounded;
         self.0.changed.notify_all();
+        Ok(())
+    }
+
+    /// Sources read the topic to the end that it has when the program starts (`until = 'end'`); the
+    /// topic itself goes on.
+    pub fn set_until_end(&self, topic: &str, until_end: bool) -> Result<()> {
+        self.lock().topic_mut(topic)?.until_end = until_end;
         Ok(())
     }
 
@@ -268,8 +278,8 @@ impl Source for MemorySource {
         let of = |(number, log): (usize, &PartitionLog)| Partition {
             number: number as u32,
             start: log.start,
-            end: if topic.bounded { log.end() } else { log.visible_end() },
-            bounded: topic.bounded,
+            end: if topic.bounded || topic.until_end { log.end() } else { log.visible_end() },
+            bounded: topic.bounded || topic.until_end,
         };
         Ok(topic.partitions.iter().enumerate().map(of).collect())
     }
@@ -283,6 +293,10 @@ impl Source for MemorySource {
     fn identity(&self) -> Result<String> {
         let state = self.log.lock();
         Ok(format!("memory:{}:{}", self.topic, state.topic(&self.topic)?.creation))
+    }
+
+    fn until_end(&self) -> bool {
+        self.log.lock().topic(&self.topic).is_ok_and(|t| t.until_end)
     }
 }
 
@@ -370,12 +384,17 @@ impl Sink for MemorySink {
         Ok((0..).zip(state.topic(&self.topic)?.partitions.iter().map(PartitionLog::end)).collect())
     }
 
-    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()> {
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         let state = self.log.lock();
         for (partition, from) in from {
             state.check_position(&self.topic, *partition, *from)?;
             let records = state.partition(&self.topic, *partition)?.from(*from);
-            records.filter_map(|(_, record)| record.as_ref()?.id()).for_each(&mut *seen);
+            for record in records.filter_map(|(_, record)| record.as_ref()) {
+                let time = (record.append_us != NO_APPEND).then_some(record.append_us + 999);
+                if let Some(id) = record.id() {
+                    seen(id, time);
+                }
+            }
         }
         Ok(())
     }

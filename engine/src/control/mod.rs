@@ -11,14 +11,56 @@ pub enum Control {
     Program { name: String, version: String },
     /// Members of a source: first offset and starting watermark of each (`None`: nothing known).
     Partitions { table: String, members: Vec<Member> },
-    /// End offsets of a bounded read, fixed at the start.
-    Ends { table: String, ends: Vec<(u32, i64)> },
+    /// End offsets of a bounded read of a log that goes on (`until = 'end'`), fixed at the first start.
+    /// The first record of a table holds; a partition that it does not name is not read.
+    Ends {
+        table: String,
+        /// Identity of the log whose ends these are.
+        identity: String,
+        ends: Vec<(u32, i64)>,
+    },
     /// A silent partition's watermark rises, at this offset.
     Idle { table: String, partition: u32, offset: i64, watermark: i64 },
     /// Rows of reference tables change, all at `effective_at`.
     Reference { change: i64, asked_at: Option<i64>, effective_at: Option<i64>, changes: Vec<RowChange> },
     /// A task's own word on when change `change` takes effect for it.
     Effective { change: i64, task: u32, effective_at: i64 },
+    /// A process owns the program from here on. The record's offset in partition 0 is its epoch.
+    Claim { by: Claimant },
+    /// A process that wants the program asks whether its owner lives.
+    Knock,
+    /// It does.
+    Alive { epoch: i64 },
+    /// The owner ended cleanly.
+    Release { epoch: i64 },
+    /// A record in a task's own partition, by the process of this epoch.
+    Owned { epoch: i64, record: Box<Control> },
+}
+
+/// A process that runs a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimant {
+    pub process: u32,
+    /// Which data folder it holds the lock of; empty: none. Two processes cannot hold the same.
+    pub folder: String,
+}
+
+/// The records of a task's own partition that hold: those of an epoch older than one before them were
+/// written by a process that had been replaced, and did not know.
+pub fn of_owners(records: impl IntoIterator<Item = Control>) -> Vec<Control> {
+    let mut newest = None;
+    let mut held = Vec::new();
+    for record in records {
+        let (epoch, record) = match record {
+            Control::Owned { epoch, record } => (Some(epoch), *record),
+            bare => (None, bare),
+        };
+        if epoch >= newest {
+            newest = epoch;
+            held.push(record);
+        }
+    }
+    held
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +79,7 @@ pub struct RowChange {
 }
 
 /// One partition of the control log. Partition 0 is shared (what people decide, any process
-/// appends); partition 1 + p belongs to task p's fenced owner.
+/// appends); partition 1 + p belongs to task p's owner: see [`of_owners`].
 pub trait ControlLog: Send + Sync {
     /// Durable when it returns; gives the record's offset.
     fn append(&self, partition: u32, record: &Control) -> Result<i64>;
@@ -46,6 +88,15 @@ pub trait ControlLog: Send + Sync {
     fn read(&self, partition: u32, from: i64) -> Result<(Vec<(i64, Control)>, i64)>;
 
     fn partitions(&self) -> Result<u32>;
+
+    /// Takes a task's partition for this process, where the log knows such a thing.
+    ///
+    /// # Errors
+    /// `W0503` where another process has it.
+    fn take(&self, partition: u32) -> Result<()> {
+        let _ = partition;
+        Ok(())
+    }
 }
 
 impl Control {
@@ -58,5 +109,33 @@ impl Control {
     /// `W0306` where the bytes are not a control record of this build.
     pub fn from_bytes(bytes: &[u8]) -> Result<Control> {
         serde_json::from_slice(bytes).map_err(|e| Error::new(Code::ControlLog, e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(offset: i64) -> Control {
+        Control::Idle { table: "t".into(), partition: 0, offset, watermark: 1 }
+    }
+
+    fn owned(epoch: i64, offset: i64) -> Control {
+        Control::Owned { epoch, record: Box::new(idle(offset)) }
+    }
+
+    #[test]
+    fn what_a_replaced_owner_writes_is_ignored() {
+        let written = [idle(0), owned(4, 1), owned(4, 2), owned(9, 3), owned(4, 4), idle(5), owned(9, 6)];
+        assert_eq!(of_owners(written), [0, 1, 2, 3, 6].map(idle));
+    }
+
+    #[test]
+    fn records_read_back_as_they_were_written() {
+        let by = Claimant { process: 7, folder: "f".into() };
+        let ends = Control::Ends { table: "t".into(), identity: "i".into(), ends: vec![(0, 3)] };
+        for record in [idle(1), owned(2, 3), Control::Claim { by }, Control::Knock, ends] {
+            assert_eq!(Control::from_bytes(&record.to_bytes().unwrap()).unwrap(), record);
+        }
     }
 }

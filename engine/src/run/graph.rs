@@ -6,8 +6,10 @@
 //!
 //! G1  A step's inputs come before it.
 //! G2  An aggregate behind an exchange is two steps: partial where its input is, final in the shards.
+//! G3  What a task does for its own outputs and what it does for an exchange share no step: a table or
+//!     view that both need runs twice, from a reader each, so that neither ever waits for the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::physical_expr::PhysicalExpr;
@@ -19,7 +21,7 @@ use crate::base::StreamSchema;
 use crate::operators::Operator;
 use crate::operators::aggregate::Phase;
 use crate::operators::failures::Failures;
-use crate::sql::plan::ir::{NodeId, Op, Place, Plan};
+use crate::sql::plan::ir::{Node, NodeId, Op, Place, Plan};
 
 pub type StepId = usize;
 pub type EdgeId = usize;
@@ -28,6 +30,15 @@ pub type EdgeId = usize;
 pub enum Site {
     Task,
     Shard,
+}
+
+/// What a step of a task works for. All steps of shards are behind an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flow {
+    /// Outputs of the task itself.
+    Task,
+    /// An exchange.
+    Exchange,
 }
 
 /// Where a port's rows come from.
@@ -53,6 +64,9 @@ pub enum Consumer {
 pub struct Step {
     pub node: NodeId,
     pub site: Site,
+    pub flow: Flow,
+    /// The same node runs for the task's own outputs, too: what counts once is counted there.
+    pub twin: bool,
     pub phase: Phase,
     pub ports: Vec<Port>,
     pub consumers: Vec<Consumer>,
@@ -108,32 +122,27 @@ impl Graph {
         let mut graph =
             Graph { plan: Arc::clone(&plan), steps: vec![], edges: vec![], tasks, shards, partitions };
         graph.check_partitions()?;
-        let mut step_of: BTreeMap<NodeId, StepId> = BTreeMap::new();
-        let used = used_nodes(&plan);
-        for (id, node) in plan.nodes.iter().enumerate().filter(|(id, _)| used[*id]) {
+        let mut step_of: BTreeMap<(NodeId, Flow), StepId> = BTreeMap::new();
+        let flows = flows_of(&plan, &used_nodes(&plan));
+        for (id, flow) in flows.iter().enumerate().flat_map(|(id, f)| f.iter().map(move |f| (id, *f))) {
+            let node = &plan.nodes[id];
+            let twin = flow == Flow::Exchange && step_of.contains_key(&(id, Flow::Task));
             let site = if node.place == Place::Task { Site::Task } else { Site::Shard };
             let mut ports = Vec::new();
             let mut phase = Phase::Single;
             let step = graph.steps.len();
             for (port, input) in node.inputs.iter().enumerate() {
-                let from = step_of[input];
+                let from = step_of[&(*input, flow)];
                 match &node.exchange[port] {
                     None => ports.push(Port::Step(from)),
                     Some(_) if matches!(node.op, Op::Aggregate { .. }) => {
                         let stream = between(&plan, node)?;
-                        let groups = match &node.op {
-                            Op::Aggregate { group, .. } => group.len(),
-                            _ => 0,
-                        };
-                        let keys = (0..groups)
-                            .map(|c| {
-                                Arc::new(Column::new(stream.schema.field(c).name(), c))
-                                    as Arc<dyn PhysicalExpr>
-                            })
-                            .collect();
+                        let keys = group_keys(node, &stream);
                         let partial = graph.push(Step {
                             node: id,
                             site: graph.steps[from].site,
+                            flow,
+                            twin: false,
                             phase: Phase::Partial,
                             ports: vec![Port::Step(from)],
                             consumers: vec![],
@@ -162,6 +171,8 @@ impl Graph {
             let made = graph.push(Step {
                 node: id,
                 site,
+                flow,
+                twin,
                 phase,
                 ports,
                 consumers: vec![],
@@ -176,10 +187,11 @@ impl Graph {
                     _ => None,
                 },
             });
-            step_of.insert(id, made);
+            step_of.insert((id, flow), made);
         }
         for (at, output) in plan.outputs.iter().enumerate() {
-            graph.steps[step_of[&output.node()]].consumers.push(Consumer::Output(at));
+            let flow = own_flow(&plan, output.node());
+            graph.steps[step_of[&(output.node(), flow)]].consumers.push(Consumer::Output(at));
         }
         Ok(graph)
     }
@@ -248,6 +260,42 @@ impl Graph {
         }
         Ok(())
     }
+}
+
+/// The columns of the groups between the two phases of an aggregate.
+fn group_keys(node: &Node, between: &StreamSchema) -> Vec<Arc<dyn PhysicalExpr>> {
+    let Op::Aggregate { group, .. } = &node.op else { return Vec::new() };
+    (0..group.len())
+        .map(|c| Arc::new(Column::new(between.schema.field(c).name(), c)) as Arc<dyn PhysicalExpr>)
+        .collect()
+}
+
+/// What an output of this node belongs to.
+fn own_flow(plan: &Plan, node: NodeId) -> Flow {
+    if plan.nodes[node].place == Place::Task { Flow::Task } else { Flow::Exchange }
+}
+
+/// For which flows each node runs, ascending; empty where it does not run.
+fn flows_of(plan: &Plan, used: &[bool]) -> Vec<Vec<Flow>> {
+    let mut flows: Vec<BTreeSet<Flow>> = vec![BTreeSet::new(); plan.nodes.len()];
+    for output in &plan.outputs {
+        flows[output.node()].insert(own_flow(plan, output.node()));
+    }
+    for id in (0..plan.nodes.len()).rev().filter(|id| used[*id]) {
+        let node = &plan.nodes[id];
+        for (port, input) in node.inputs.iter().enumerate() {
+            if node.exchange[port].is_some() || node.place != Place::Task {
+                flows[*input].insert(Flow::Exchange);
+            } else {
+                let own = flows[id].clone();
+                flows[*input].extend(own);
+            }
+        }
+        if flows[id].is_empty() {
+            flows[id].insert(Flow::Task);
+        }
+    }
+    flows.into_iter().map(|f| f.into_iter().collect()).collect()
 }
 
 fn sources_below(plan: &Plan, node: NodeId, found: &mut Vec<usize>) {

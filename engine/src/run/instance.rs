@@ -5,9 +5,10 @@
 //!
 //! I1  Steps run in topological order, so one pass settles everything inside the instance.
 //! I2  A frontier is sent after the rows that it makes final.
-//! I3  Of the lanes of a task the one that holds the others back may always fetch; the others only
-//!     while the instance is under its budget. The task that holds all others back may always fetch.
+//! Start at [`Instance::step`]; `instance/fetch` brings records, `instance/control` what was decided.
 
+mod control;
+mod fetch;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -18,15 +19,13 @@ use datafusion::arrow::record_batch::RecordBatch;
 use weir_contract::{Code, Error, Result};
 
 use super::exchange::{Message, split};
-use super::graph::{Consumer, Port, Site, StepId};
+use super::graph::{Consumer, Flow, Port, Site, StepId};
 use super::lanes::TaskLane;
 use super::output::Outputs;
 use super::world::World;
 use crate::base::{FOREVER, NOTHING};
-use crate::control::Control;
 use crate::operators::failures::Failures;
 use crate::operators::{Operator, Out, Unmatched};
-use crate::sink::OutRecord;
 
 struct Running {
     operator: Option<Box<dyn Operator>>,
@@ -115,18 +114,6 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Takes what the control log holds for this instance, once its lanes stand where they go on.
-    /// Marks that a checkpoint holds already raise nothing again.
-    pub fn catch_up(&mut self) -> Result<()> {
-        let (own, effective) = self.world.controls.own(self.index)?;
-        self.effective = effective;
-        let shared = self.world.controls.marks_since(&mut self.marks)?;
-        for mark in own.iter().chain(&shared) {
-            self.lanes.iter_mut().for_each(|lane| lane.mark(mark));
-        }
-        Ok(())
-    }
-
     /// A table without this partition has nothing to wait for here.
     fn absent_sources(&mut self) -> Result<()> {
         let world = Arc::clone(&self.world);
@@ -175,11 +162,23 @@ impl Instance {
     }
 
     fn account(&self) {
-        let operators: usize =
-            self.steps.values().filter_map(|s| s.operator.as_ref()).map(|o| o.bytes()).sum();
-        let held =
-            operators + self.outputs.bytes() + self.lanes.iter().map(|l| l.lane().bytes()).sum::<usize>();
-        self.world.bytes[self.index].store(held, Ordering::Relaxed);
+        let (mut own, mut feed) = (self.outputs.bytes(), 0);
+        for (id, running) in &self.steps {
+            let held = running.operator.as_ref().map_or(0, |o| o.bytes());
+            *if self.feeds(self.world.graph.steps[*id].flow) { &mut feed } else { &mut own } += held;
+        }
+        for lane in &self.lanes {
+            *if self.feeds(lane.flow) { &mut feed } else { &mut own } += lane.lane().bytes();
+        }
+        self.world.bytes[self.index].store(own, Ordering::Relaxed);
+        if self.site == Site::Task {
+            self.world.feed_bytes[self.index].store(feed, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a task holds it for an exchange; shards are one account with what is before them.
+    fn feeds(&self, flow: Flow) -> bool {
+        self.site == Site::Task && flow == Flow::Exchange
     }
 
     fn receive(&mut self) -> Result<bool> {
@@ -221,123 +220,6 @@ impl Instance {
             running.moved = true;
         }
         Ok(())
-    }
-
-    fn fetch(&mut self) -> Result<bool> {
-        let world = Arc::clone(&self.world);
-        let budget = world.options.memory_bytes / (2 * world.graph.instances());
-        let over = world.bytes[self.index].load(Ordering::Relaxed) > budget;
-        // A lane at the end of its log holds nobody back: what arrives there is taken at once.
-        let own = self.lanes.iter().filter(|l| !l.at_rest()).map(|l| l.watermark()).min().unwrap_or(FOREVER);
-        world.task_frontiers[self.index].store(own, Ordering::Relaxed);
-        let lowest = world.task_frontiers.iter().map(|f| f.load(Ordering::Relaxed)).min().unwrap_or(NOTHING);
-        if own > lowest && world.sharded_bytes() > world.options.memory_bytes / 2 {
-            return Ok(false);
-        }
-        let now = world.ports.clock.monotonic();
-        let mut fetched = Vec::new();
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if (!over || lane.at_rest() || lane.watermark() == own)
-                && let Some(got) = lane.fetch(world.options.batch_rows)?
-            {
-                fetched.push((at, got));
-            }
-        }
-        if world.options.external_control && fetched.iter().any(|(_, f)| f.batch.is_some()) {
-            world.controls.refresh()?;
-        }
-        self.control()?;
-        let mut busy = false;
-        for (at, got) in fetched {
-            let lane = &mut self.lanes[at];
-            let (step, name) = (lane.step, lane.table.name.clone());
-            busy |= got.batch.is_some() || (got.ended && !lane.ended);
-            let Some(taken) = lane.take(got, now)? else { continue };
-            if let Some(rows) = taken.rows {
-                self.give(step, vec![rows])?;
-            }
-            self.side(&name, "late", taken.late.iter().map(|r| r.record()).collect())?;
-            self.side(&name, "rejected", taken.rejected.iter().map(|r| r.record()).collect())?;
-        }
-        if !world.options.external_control && world.ports.until.is_none() {
-            for at in 0..self.lanes.len() {
-                if let Some(mark) = self.lanes[at].due_mark(now) {
-                    world.controls.append_own(self.index, &mark.record())?;
-                    self.lanes[at].mark(&mark);
-                    self.lanes[at].publish();
-                    busy = true;
-                }
-            }
-        }
-        Ok(busy)
-    }
-
-    fn side(&mut self, table: &str, kind: &str, records: Vec<OutRecord>) -> Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let options = &self.world.options;
-        let topic = format!("{}.{table}.{kind}", options.env);
-        let writer = format!("{}.{}.{topic}.{}", options.env, options.program, self.index);
-        self.outputs.side(&topic, records, &self.world.ports, &writer)
-    }
-
-    /// Applies control records that were read: marks to lanes, versions to reference joins.
-    fn control(&mut self) -> Result<bool> {
-        let world = Arc::clone(&self.world);
-        let mut busy = false;
-        for mark in world.controls.marks_since(&mut self.marks)? {
-            for lane in &mut self.lanes {
-                if lane.is_of(&mark) && mark.offset < lane.lane().position() {
-                    let why = format!(
-                        "an idle mark at offset {} came after the position had passed it",
-                        mark.offset
-                    );
-                    return Err(Error::new(Code::PassedEffect, why).at(lane.place()));
-                }
-                lane.mark(&mark);
-                lane.publish();
-            }
-            busy = true;
-        }
-        for version in world.controls.versions_since(self.versions)? {
-            self.versions += 1;
-            busy = true;
-            let passed = self
-                .steps
-                .values()
-                .filter_map(|s| s.operator.as_ref())
-                .map(|o| o.passed())
-                .max()
-                .unwrap_or(NOTHING);
-            let first = self.versions == 1;
-            let effective = match (version.effective_at, self.effective.get(&version.change)) {
-                (Some(at), _) => at,
-                (None, Some(at)) => *at,
-                (None, None) if first => i64::MIN,
-                (None, None) => {
-                    let at = version.asked_at.unwrap_or(passed).max(passed);
-                    let record = Control::Effective {
-                        change: version.change,
-                        task: self.index as u32,
-                        effective_at: at,
-                    };
-                    world.controls.append_own(self.index, &record)?;
-                    self.effective.insert(version.change, at);
-                    at
-                }
-            };
-            for (relation, rows) in &version.relations {
-                for (id, step) in world.graph.steps.iter().enumerate() {
-                    if step.relation == Some(*relation)
-                        && let Some(operator) = self.steps.get_mut(&id).and_then(|s| s.operator.as_mut())
-                    {
-                        operator.version(effective, rows)?;
-                    }
-                }
-            }
-        }
-        Ok(busy)
     }
 
     fn frontiers_of_lanes(&mut self) -> Result<bool> {

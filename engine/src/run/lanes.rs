@@ -7,6 +7,8 @@
 //! L1  A fetched batch gets its fates only after the control log was read to an end asked for after
 //!     the fetch (where somebody else writes the marks), or holds only marks of this instance.
 //! L2  Silence counts only while the position is confirmed at the high watermark.
+//! L3  A partition that is read for the task and for an exchange has a lane for each. Both see the same
+//!     records and marks, so they give the same fates; what is counted or told is the first one's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +18,10 @@ use std::time::Duration;
 use weir_contract::{Code, Error, Place, Result};
 
 use super::controls::Mark;
-use super::graph::StepId;
+use super::graph::{Flow, StepId};
 use super::options::Ports;
 use crate::base::NOTHING;
-use crate::source::{FetchLimit, Fetched, PartitionReader, Payload, RawBatch};
+use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch};
 use crate::sql::catalog::{AppendTime, TableSpec};
 use crate::state::{Loader, Saver};
 use crate::watermark::{Lane, LaneSpec, Taken};
@@ -27,15 +29,22 @@ use crate::watermark::{Lane, LaneSpec, Taken};
 /// Bytes of one fetch at most, one record excepted.
 const FETCH_BYTES: usize = 4 << 20;
 
-/// One source partition in its task.
+/// One reader of a source partition in its task.
 pub struct TaskLane {
     pub table: Arc<TableSpec>,
     pub source: usize,
     pub partition: u32,
     pub step: StepId,
+    /// What it reads for.
+    pub flow: Flow,
+    /// Counts, late and rejected records of the partition are this lane's.
+    pub first: bool,
     lane: Lane,
     reader: Option<Box<dyn PartitionReader>>,
     bounded: bool,
+    /// Where a bounded read of a log that goes on ends, as the control log has it.
+    end: Option<i64>,
+    /// Where a replay stops.
     until: Option<i64>,
     pub caught_up: bool,
     pub ended: bool,
@@ -50,7 +59,8 @@ impl TaskLane {
         table: Arc<TableSpec>,
         source: usize,
         partition: u32,
-        step: StepId,
+        (step, flow): (StepId, Flow),
+        first: bool,
         append: AppendTime,
         watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
     ) -> Result<Self> {
@@ -60,9 +70,12 @@ impl TaskLane {
             source,
             partition,
             step,
+            flow,
+            first,
             lane: Lane::new(spec)?,
             reader: None,
             bounded: false,
+            end: None,
             until: None,
             caught_up: false,
             ended: false,
@@ -73,16 +86,17 @@ impl TaskLane {
     }
 
     /// Opens the partition at the lane's position, or at its start the first time.
-    pub fn open(&mut self, ports: &Ports, start: i64, bounded: bool, restored: bool) -> Result<()> {
+    pub fn open(&mut self, ports: &Ports, partition: &Partition, restored: bool) -> Result<()> {
         let source = ports
             .sources
             .get(&self.table.name)
             .ok_or_else(|| Error::new(Code::Internal, format!("no source for `{}`", self.table.name)))?;
-        let from = if restored { self.lane.position() } else { start };
+        let from = if restored { self.lane.position() } else { partition.start };
         if !restored {
             self.lane.reach(from);
         }
-        self.bounded = bounded;
+        self.bounded = partition.bounded;
+        self.end = (partition.bounded && source.until_end()).then_some(partition.end);
         self.until =
             ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
         if !self.ended {
@@ -123,15 +137,23 @@ impl TaskLane {
 
     /// Fetches without waiting.
     pub fn fetch(&mut self, rows: usize) -> Result<Option<Fetched>> {
-        let at = self.place();
+        let (at, position) = (self.place(), self.lane.position());
         let Some(reader) = &mut self.reader else { return Ok(None) };
+        if self.end.is_some_and(|end| position >= end) {
+            return Ok(Some(Fetched { batch: None, next: position, caught_up: true, ended: true }));
+        }
         let mut fetched =
             reader.fetch(FetchLimit { rows, bytes: FETCH_BYTES }, Duration::ZERO).map_err(|e| e.or_at(at))?;
-        if let Some(until) = self.until
-            && fetched.next > until
+        if let Some(limit) = self.end.into_iter().chain(self.until).min()
+            && fetched.next > limit
         {
-            fetched.batch = fetched.batch.and_then(|b| cut(b, until));
-            fetched.next = until;
+            fetched.batch = fetched.batch.and_then(|b| cut(b, limit));
+            fetched.next = limit;
+        }
+        if self.end.is_some() {
+            // The reader's own end may be a later one: that of this start, not of the first.
+            fetched.ended = self.end.is_some_and(|end| fetched.next >= end);
+            fetched.caught_up |= fetched.ended;
         }
         Ok(Some(fetched))
     }
@@ -173,7 +195,8 @@ impl TaskLane {
 
     pub fn publish(&self) {
         if let Some(slot) = self.watermarks.get(&(self.source, self.partition)) {
-            slot.store(self.lane.watermark(), Ordering::Relaxed);
+            // The partition's other lane may be further.
+            slot.fetch_max(self.lane.watermark(), Ordering::Relaxed);
         }
     }
 
@@ -187,15 +210,19 @@ impl TaskLane {
         self.ended || self.caught_up
     }
 
+    /// Another lane of the partition made a mark: the silence up to now is in it.
+    pub fn marked_by_other(&mut self, now: Duration) {
+        self.marked = now;
+    }
+
     /// The mark that is due after confirmed silence, to be made durable before `mark` applies it.
     pub fn due_mark(&mut self, now: Duration) -> Option<Mark> {
         let idle_after = Duration::from_micros(u64::try_from(self.table.idle_after?).ok()?);
-        let since = self.silent_since?;
+        self.silent_since?;
         let confirmed = now.checked_sub(self.marked)?;
         if confirmed < idle_after || self.reader.is_none() {
             return None;
         }
-        let _ = since;
         self.marked = now;
         let own = self.lane.watermark();
         let watermark = if own == NOTHING {

@@ -3,7 +3,8 @@
 //! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
 //! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
 //! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
-//! `checkpoint` keeps the cut. `rule_test` runs a program over what a rule's test gives.
+//! `owner` says which process runs the program, `checkpoint` keeps the cut, `start` brings a program to
+//! where it goes on. `rule_test` runs a program over what a rule's test gives.
 
 pub mod checkpoint;
 pub mod compile;
@@ -14,9 +15,11 @@ pub mod instance;
 pub mod lanes;
 pub mod options;
 pub mod output;
+mod owner;
 pub mod program;
 pub mod references;
 pub mod rule_test;
+mod start;
 pub mod worker;
 pub mod world;
 

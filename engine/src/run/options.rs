@@ -34,6 +34,8 @@ pub struct Options {
     pub external_control: bool,
     /// Writes every evaluation of every rule to `{env}.decisions`.
     pub decisions: bool,
+    /// How long a start waits for an answer of the process that owns the program, before it takes it over.
+    pub takeover_after: Duration,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             checkpoint_every: Duration::from_secs(10),
             external_control: false,
             decisions: false,
+            takeover_after: Duration::from_secs(10),
         }
     }
 }
@@ -139,7 +142,7 @@ pub struct Report {
     pub failed: BTreeMap<String, u64>,
     /// The rows that joins dropped by table, each join once, with the keys that the table did not hold.
     pub unknown: BTreeMap<String, Unmatched>,
-    /// Positions reached, by table and partition.
+    /// Positions that all readers of a partition reached, by table and partition.
     pub positions: BTreeMap<(String, u32), i64>,
     /// Re-made records that the outputs held already.
     pub dropped_again: u64,

@@ -31,6 +31,8 @@ pub struct Writer {
     sink: Option<Box<dyn Sink>>,
     discards: bool,
     seen: HashSet<Id>,
+    /// Highest time of what was read back; `NOTHING` where nothing was.
+    told: i64,
     dirty: bool,
     pub written: u64,
     pub dropped_again: u64,
@@ -40,7 +42,15 @@ impl Writer {
     fn open(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
         let discards = factory.is_none_or(|f| f.discards());
         let sink = factory.map(|f| f.open(writer)).transpose()?;
-        Ok(Self { sink, discards, seen: HashSet::new(), dirty: false, written: 0, dropped_again: 0 })
+        Ok(Self {
+            sink,
+            discards,
+            seen: HashSet::new(),
+            told: NOTHING,
+            dirty: false,
+            written: 0,
+            dropped_again: 0,
+        })
     }
 
     fn write(&mut self, mut records: Vec<OutRecord>) -> Result<()> {
@@ -75,10 +85,11 @@ impl Writer {
     }
 
     fn read_back(&mut self, from: &SinkEnds) -> Result<()> {
-        let seen = &mut self.seen;
+        let (seen, told) = (&mut self.seen, &mut self.told);
         match &mut self.sink {
-            Some(sink) => sink.read_back(from, &mut |id| {
+            Some(sink) => sink.read_back(from, &mut |id, time| {
                 seen.insert(id);
+                *told = (*told).max(time.unwrap_or(NOTHING));
             }),
             None => Ok(()),
         }
@@ -98,6 +109,8 @@ pub struct Outputs {
     partition: u32,
     /// The run goes on from a checkpoint.
     restored: bool,
+    /// Highest time of what an earlier process told beyond the cut; side streams do not count.
+    told: i64,
     /// Ids from the checkpoint, until their writers are open.
     remembered: BTreeMap<String, HashSet<Id>>,
     /// The topic of decisions, where they are asked for.
@@ -186,6 +199,7 @@ impl Outputs {
             events: BTreeMap::new(),
             partition: instance as u32,
             restored: false,
+            told: NOTHING,
             remembered: BTreeMap::new(),
             decisions,
         })
@@ -311,7 +325,8 @@ impl Outputs {
     ) -> Result<()> {
         self.restored = true;
         for (name, from) in from {
-            if !self.writers.contains_key(name) {
+            let side = !self.writers.contains_key(name);
+            if side {
                 self.open_side(
                     name,
                     ports,
@@ -320,6 +335,7 @@ impl Outputs {
             }
             if let Some(writer) = self.writers.get_mut(name) {
                 writer.read_back(from)?;
+                self.told = if side { self.told } else { self.told.max(writer.told) };
                 writer.seen.extend(self.remembered.remove(name).unwrap_or_default());
             }
         }
@@ -333,7 +349,13 @@ impl Outputs {
         Ok(())
     }
 
+    /// A change of reference tables may not take effect at or below this time: rows up to it were told.
+    pub fn told(&self) -> i64 {
+        self.told
+    }
+
     pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
+        into.i64(self.told);
         for (end, _) in self.ends.iter_mut().flatten() {
             match end {
                 End::Rule { decide, .. } => decide.snapshot(into)?,
@@ -361,6 +383,7 @@ impl Outputs {
     }
 
     pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+        self.told = from.i64()?;
         for (end, _) in self.ends.iter_mut().flatten() {
             match end {
                 End::Rule { decide, .. } => decide.restore(from)?,

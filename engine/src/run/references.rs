@@ -79,7 +79,9 @@ impl References {
         self.tables.values().filter(|t| t.constant.is_none()).map(|t| t.spec.name.as_str())
     }
 
-    /// Takes one reference record; the first one gives every relation its first rows.
+    /// Takes one reference record; the first one gives every relation its first rows. A change that was
+    /// told already (by an owner that had been replaced) is passed over: it is the same transaction, and
+    /// so is a second first load, by a process that started at the same time.
     pub fn apply(
         &mut self,
         change: i64,
@@ -87,6 +89,10 @@ impl References {
         effective_at: Option<i64>,
         changes: &[RowChange],
     ) -> Result<()> {
+        let told = self.versions.iter().map(|v| v.change).max();
+        if told.is_some_and(|last| change <= last || effective_at == Some(i64::MIN)) {
+            return Ok(());
+        }
         for row in changes {
             let Some(table) = self.tables.get_mut(&row.table) else { continue };
             if let Some(before) = &row.before {

@@ -7,6 +7,7 @@ use super::controls::Controls;
 use super::exchange::Inbox;
 use super::graph::Graph;
 use super::options::{Options, Ports};
+use crate::base::NOTHING;
 
 /// What all instances of a program share.
 pub struct World {
@@ -15,17 +16,34 @@ pub struct World {
     pub controls: Controls,
     pub ports: Ports,
     pub options: Options,
-    /// Lowest watermark of each task's lanes, for admission.
-    pub task_frontiers: Vec<AtomicI64>,
-    /// Bytes held by each instance after its last step.
+    /// Highest time of what was told before this start, beyond the checkpoint.
+    pub told: AtomicI64,
+    /// Lowest watermark of each task's lanes that read for exchanges, for admission.
+    pub feed_frontiers: Vec<AtomicI64>,
+    /// Bytes held by each instance after its last step; of a task, what it holds for its own outputs.
     pub bytes: Vec<AtomicUsize>,
+    /// Bytes that each task holds for exchanges: lanes and operators before them.
+    pub feed_bytes: Vec<AtomicUsize>,
 }
 
 impl World {
-    /// Bytes behind exchanges: in sharded operators and on the way to them.
-    pub fn sharded_bytes(&self) -> usize {
-        let tasks = self.graph.tasks;
-        let held: usize = self.bytes[tasks..].iter().map(|b| b.load(Ordering::Relaxed)).sum();
-        held + self.inboxes.iter().map(Inbox::bytes).sum::<usize>()
+    /// Bytes of the exchanges' account: before them in tasks, on the way, and in the shards.
+    pub fn exchange_bytes(&self) -> usize {
+        let held = self.bytes[self.graph.tasks..].iter().chain(&self.feed_bytes);
+        held.map(|b| b.load(Ordering::Relaxed)).sum::<usize>()
+            + self.inboxes.iter().map(Inbox::bytes).sum::<usize>()
+    }
+
+    /// The earliest time at which a change of reference tables may take effect where `passed` is the
+    /// highest frontier that was passed: nothing that was told before a restart is decided anew.
+    pub fn effective_from(&self, asked_at: Option<i64>, passed: i64) -> i64 {
+        let told = self.told.load(Ordering::Relaxed);
+        let told = if told == NOTHING { NOTHING } else { told.saturating_add(1) };
+        asked_at.unwrap_or(NOTHING).max(passed).max(told)
+    }
+
+    /// Bytes of all operators and lanes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.iter().chain(&self.feed_bytes).map(|b| b.load(Ordering::Relaxed)).sum()
     }
 }

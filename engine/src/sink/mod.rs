@@ -25,9 +25,9 @@ pub trait Sink: Send {
     /// The output's end positions now.
     fn ends(&mut self) -> Result<SinkEnds>;
 
-    /// Gives the ids (and highest `decided_at`, microseconds, from the record's timestamp) of the
-    /// committed records from `from` to the end now. A log start above `from` is `W0403`.
-    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id)) -> Result<()>;
+    /// Gives the committed records from `from` to the end now: each one's id, and its `time_us` where the
+    /// log keeps it, or up to a millisecond more. A log start above `from` is `W0403`.
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()>;
 
     /// Takes records in order; may send them at once or at `commit`.
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()>;

@@ -103,4 +103,10 @@ pub trait Source: Send + Sync {
 
     /// Identity of the log (cluster and topic id, folder id): a recreated log differs.
     fn identity(&self) -> Result<String>;
+
+    /// Whether the ends of its bounded partitions are only those of the start (`until = 'end'`): the log
+    /// itself goes on, so the program fixes them in its control log and reads no further.
+    fn until_end(&self) -> bool {
+        false
+    }
 }

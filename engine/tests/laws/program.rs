@@ -1,7 +1,7 @@
 //! A program with every operator, over three small streams and a reference table.
 
 /// Topics that must have records over all cases, and what must be counted.
-pub const OUTPUTS: [&str; 15] = [
+pub const OUTPUTS: [&str; 17] = [
     "o_project",
     "o_tumble",
     "o_hop",
@@ -10,6 +10,8 @@ pub const OUTPUTS: [&str; 15] = [
     "o_over",
     "o_reference",
     "o_union",
+    "o_moving",
+    "o_groups",
     "t.events.laws",
     "t.a.late",
     "t.decisions",
@@ -76,6 +78,19 @@ INSERT INTO o_reference SELECT a.warehouse, a.id, r.v, s.members FROM a
 
 CREATE TABLE o_union (w TEXT, k TEXT, t TIMESTAMP, z DOUBLE) WITH (connector = 'memory', type = 'sink');
 INSERT INTO o_union SELECT warehouse, k, ts, x FROM a WHERE x > 5 UNION ALL SELECT warehouse, k, ts, x FROM a WHERE n > 5;
+
+-- Views that tasks need, too, behind exchanges: each runs twice, from a reader each.
+CREATE TABLE o_moving (k TEXT, e TIMESTAMP, c BIGINT, s DOUBLE, m DOUBLE) WITH (connector = 'memory', type = 'sink');
+INSERT INTO o_moving SELECT k, slot.end, c, s, m FROM (
+  SELECT k, tumble(INTERVAL '3 seconds') AS slot, count(*) AS c, sum(x_sum) AS s, max(x_avg) AS m
+  FROM moving GROUP BY k, tumble(INTERVAL '3 seconds')) AS q;
+CREATE VIEW known AS SELECT a.warehouse, a.id, a.n, a.ts, r.g FROM a JOIN r ON a.k = r.k;
+CREATE TABLE o_known (w TEXT, i TEXT, g TEXT) WITH (connector = 'memory', type = 'sink');
+INSERT INTO o_known SELECT warehouse, id, g FROM known;
+CREATE TABLE o_groups (g TEXT, e TIMESTAMP, c BIGINT, n BIGINT) WITH (connector = 'memory', type = 'sink');
+INSERT INTO o_groups SELECT g, slot.end, c, n FROM (
+  SELECT g, tumble(INTERVAL '4 seconds') AS slot, count(*) AS c, sum(n) AS n
+  FROM known GROUP BY g, tumble(INTERVAL '4 seconds')) AS q;
 
 CREATE RULE odd WITH (kind = 'event', key = 'k', severity = 'low') AS
 SELECT warehouse, k, ts AS event_time, CASE WHEN votes = 0 THEN 'unseen' WHEN best > 8 THEN 'high' END AS reason, best

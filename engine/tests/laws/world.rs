@@ -119,6 +119,8 @@ pub struct Outcome {
     pub unknown: BTreeMap<String, Unmatched>,
     /// Expressions that failed.
     pub failed: BTreeMap<String, u64>,
+    /// Rows that inner reference joins dropped, by output and table.
+    pub unmatched: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// The logs of one case.
@@ -283,6 +285,7 @@ impl World {
             checkpoint_every: Duration::from_millis(3),
             external_control: true,
             decisions: true,
+            ..Options::default()
         };
         let start = |stop: &Stop| {
             let outputs = log.clone();
@@ -347,8 +350,8 @@ impl World {
                 start(stop)
             }),
         };
-        let (unknown, failed) = (report.unknown, report.failed);
-        Outcome { outputs: self.read(&log), counts: report.sources, unknown, failed }
+        let (unknown, failed, unmatched) = (report.unknown, report.failed, report.unmatched);
+        Outcome { outputs: self.read(&log), counts: report.sources, unknown, failed, unmatched }
     }
 
     fn release_all(&self, log: &MemoryLog) {

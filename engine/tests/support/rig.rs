@@ -143,7 +143,7 @@ impl<'a> Rig<'a> {
             data: data.map(Path::to_owned),
             checkpoint_every: way.checkpoint_every,
             external_control: true,
-            decisions: false,
+            ..Options::default()
         }
     }
 

@@ -123,7 +123,7 @@ fn a_sink_shows_what_it_committed_and_nothing_else() {
     assert_eq!(sink.commit().err().map(|e| e.code()), Some(Code::Locked));
     let mut seen = Vec::new();
     let mut sink = factory.open("w").unwrap();
-    sink.read_back(&ends, &mut |id| seen.push(id.0[0])).unwrap();
+    sink.read_back(&ends, &mut |id, _| seen.push(id.0[0])).unwrap();
     seen.sort_unstable();
     assert_eq!(seen, [1, 2]);
     assert_eq!(log.records("scans", 0).unwrap()[0].1.append_us, 1_000);

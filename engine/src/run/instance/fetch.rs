@@ -1,0 +1,121 @@
+//! An instance's lanes at work: who may fetch, fates, side streams, idle marks.
+//!
+//! In:   the lanes' readers; bytes held, for admission.
+//! Out:  rows to the lanes' steps, late and rejected records, marks.
+//!
+//! F1  Of the lanes that read for a task's own outputs, the one that holds the others back may always
+//!     fetch; the others only while the task is under its budget. They never look at an exchange.
+//! F2  Of the lanes that read for exchanges, in all tasks, the one with the lowest watermark may always
+//!     fetch; the others only while the exchanges' account is under its budget.
+//! F3  A lane that saw the end of its log looks on: what arrives there first is taken at once.
+//! F4  An idle mark is durable before it has effect, and lies behind everything that any lane of its
+//!     partition took, so that all of them take it at the same place.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use weir_contract::Result;
+
+use super::Instance;
+use crate::base::{FOREVER, NOTHING};
+use crate::run::graph::Flow;
+use crate::sink::OutRecord;
+
+impl Instance {
+    /// Lowest watermark of the lanes of a flow that have not seen the end of their log.
+    fn lowest(&self, flow: Flow) -> i64 {
+        let busy = self.lanes.iter().filter(|l| l.flow == flow && !l.at_rest());
+        busy.map(|l| l.watermark()).min().unwrap_or(FOREVER)
+    }
+
+    /// Which lanes may fetch now.
+    fn admitted(&self) -> Vec<bool> {
+        let world = &self.world;
+        let budget = world.options.memory_bytes / (2 * world.graph.instances());
+        let task_over = world.bytes[self.index].load(Ordering::Relaxed) > budget;
+        let task_lowest = self.lowest(Flow::Task);
+        world.feed_frontiers[self.index].store(self.lowest(Flow::Exchange), Ordering::Relaxed);
+        let frontiers = world.feed_frontiers.iter().map(|f| f.load(Ordering::Relaxed));
+        let feed_lowest = frontiers.min().unwrap_or(NOTHING);
+        let feed_over = world.exchange_bytes() > world.options.memory_bytes / 2;
+        let may = |over: bool, lowest: i64, watermark: i64| !over || watermark <= lowest;
+        self.lanes
+            .iter()
+            .map(|lane| {
+                lane.at_rest()
+                    || match lane.flow {
+                        Flow::Task => may(task_over, task_lowest, lane.watermark()),
+                        Flow::Exchange => may(feed_over, feed_lowest, lane.watermark()),
+                    }
+            })
+            .collect()
+    }
+
+    pub(super) fn fetch(&mut self) -> Result<bool> {
+        let world = Arc::clone(&self.world);
+        let now = world.ports.clock.monotonic();
+        let mut fetched = Vec::new();
+        for (at, may) in self.admitted().into_iter().enumerate() {
+            if may && let Some(got) = self.lanes[at].fetch(world.options.batch_rows)? {
+                fetched.push((at, got));
+            }
+        }
+        if world.options.external_control && fetched.iter().any(|(_, f)| f.batch.is_some()) {
+            world.controls.refresh()?;
+        }
+        self.control()?;
+        let mut busy = false;
+        for (at, got) in fetched {
+            let lane = &mut self.lanes[at];
+            let (step, name, first) = (lane.step, lane.table.name.clone(), lane.first);
+            busy |= got.batch.is_some() || (got.ended && !lane.ended);
+            let Some(taken) = lane.take(got, now)? else { continue };
+            if let Some(rows) = taken.rows {
+                self.give(step, vec![rows])?;
+            }
+            if first {
+                self.side(&name, "late", taken.late.iter().map(|r| r.record()).collect())?;
+                self.side(&name, "rejected", taken.rejected.iter().map(|r| r.record()).collect())?;
+            }
+        }
+        if !world.options.external_control && world.ports.until.is_none() {
+            busy |= self.mark_silence(now)?;
+        }
+        Ok(busy)
+    }
+
+    fn mark_silence(&mut self, now: Duration) -> Result<bool> {
+        let world = Arc::clone(&self.world);
+        let mut busy = false;
+        for at in 0..self.lanes.len() {
+            let Some(mark) = self.lanes[at].due_mark(now) else { continue };
+            // Another reader found a record where this one still sees the end.
+            if self.lanes.iter().any(|l| l.is_of(&mark) && l.lane().position() > mark.offset) {
+                continue;
+            }
+            world.controls.append_own(self.index, &mark.record())?;
+            for lane in self.lanes.iter_mut().filter(|l| l.is_of(&mark)) {
+                lane.mark(&mark);
+                lane.marked_by_other(now);
+                lane.publish();
+            }
+            busy = true;
+        }
+        Ok(busy)
+    }
+
+    fn side(&mut self, table: &str, kind: &str, records: Vec<OutRecord>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        // Its writer is opened late and fenced late: a replaced owner must not come so far.
+        if self.world.ports.until.is_none() {
+            self.world.controls.refresh()?;
+        }
+        let options = &self.world.options;
+        let topic = format!("{}.{table}.{kind}", options.env);
+        let writer = format!("{}.{}.{topic}.{}", options.env, options.program, self.index);
+        self.outputs.side(&topic, records, &self.world.ports, &writer)
+    }
+}

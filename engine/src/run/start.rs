@@ -1,0 +1,271 @@
+//! The start of a program: sources looked at, control log read, the newest checkpoint restored.
+//!
+//! In:   a plan, its ports and options; what the data folder and the control log hold.
+//! Out:  a program whose instances stand where they go on.
+//! Owns: the order of a start. Going on from there: `program`.
+//!
+//! S1  Nothing is written anywhere before this process owns the program, and no output is opened.
+//! S2  What a start decides (first rows of reference tables, the ends of bounded reads) is in the control
+//!     log, read back from it, before anything is fetched.
+//! S3  The outputs' ends are in a manifest before anything is written to them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use weir_contract::event::version_of;
+use weir_contract::{Code, Error, Place, Result};
+
+use super::checkpoint::{Manifest, Store};
+use super::controls::Controls;
+use super::exchange::Inbox;
+use super::graph::Graph;
+use super::instance::Instance;
+use super::lanes::TaskLane;
+use super::options::{Options, Ports};
+use super::owner;
+use super::program::Program;
+use super::references::References;
+use super::world::World;
+use crate::base::NOTHING;
+use crate::control::{Claimant, Control};
+use crate::source::Partition;
+use crate::sql::catalog::AppendTime;
+use crate::sql::plan::ir::{Output, Plan};
+use crate::state::Loader;
+
+/// Tells two plans apart in checkpoints: the text of everything that runs.
+pub fn plan_version(plan: &Plan) -> String {
+    let mut text = String::new();
+    for node in &plan.nodes {
+        text.push_str(&format!("{:?} {:?} {:?}\n", node.op, node.inputs, node.place));
+    }
+    for output in &plan.outputs {
+        text.push_str(match output {
+            Output::Rule { spec, .. } => &spec.text,
+            Output::Insert { spec, .. } => &spec.text,
+        });
+    }
+    version_of(&text)
+}
+
+/// The data folder is one process's as long as this file is open.
+pub(super) fn lock(dir: &std::path::Path, program: &str) -> Result<File> {
+    let path = dir.join(format!("{program}.lock"));
+    let place = Place::Path(path.display().to_string());
+    let opened = std::fs::create_dir_all(dir)
+        .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
+    let file = opened.map_err(|e| Error::new(Code::Io, e.to_string()).at(place.clone()))?;
+    file.try_lock().map_err(|_| {
+        Error::new(Code::SecondProcess, format!("program `{program}` runs already with this data folder"))
+            .at(place)
+    })?;
+    Ok(file)
+}
+
+/// The lock file's place and inode: a copy of a data folder is another one.
+pub(super) fn name_of(file: &File, dir: &std::path::Path) -> Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let facts = file.metadata().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    Ok(format!("{} {}:{}", dir.display(), facts.dev(), facts.ino()))
+}
+
+impl Program {
+    /// `folder` names the data folder whose lock this process holds; empty: none.
+    pub(super) fn start(plan: Plan, mut ports: Ports, options: Options, folder: String) -> Result<Self> {
+        let plan_version = plan_version(&plan);
+        let plan = Arc::new(plan);
+        let mut partitions: Vec<Vec<Partition>> = Vec::new();
+        let mut identities = BTreeMap::new();
+        for table in &plan.sources {
+            let source = ports.sources.get(&table.name).ok_or_else(|| {
+                Error::new(Code::Internal, format!("no source for `{}`", table.name)).at(table.place.clone())
+            })?;
+            partitions.push(source.partitions().map_err(|e| e.or_at(table.place.clone()))?);
+            identities.insert(table.name.clone(), source.identity()?);
+        }
+        let store = options
+            .data
+            .as_ref()
+            .map(|dir| Store::open(dir.join("checkpoints").join(&options.program)))
+            .transpose()?;
+        let saved = store.as_ref().map_or(Ok(None), Store::load)?;
+        let mut options = options;
+        if let Some((manifest, _, damaged)) = &saved {
+            for error in damaged {
+                tracing::warn!("{error}");
+            }
+            check_manifest(manifest, &plan_version, &identities)?;
+            if manifest.shards != options.shards {
+                tracing::info!("the checkpoint has {} shards; they are kept", manifest.shards);
+                options.shards = manifest.shards;
+            }
+        }
+        let counts = partitions.iter().map(|p| p.iter().map(|p| p.number + 1).max().unwrap_or(0)).collect();
+        let graph = Graph::new(Arc::clone(&plan), counts, options.shards.max(1))?;
+        let controls = Controls::new(Arc::clone(&ports.control), References::new(&plan)?, graph.tasks);
+        controls.refresh()?;
+        if ports.until.is_none() {
+            let me = Claimant { process: std::process::id(), folder };
+            owner::claim(&controls, &me, options.takeover_after, &*ports.clock)?;
+        }
+        controls.read_shards()?;
+        let mut tail = ports.reference.take();
+        if !plan.relations.is_empty() && !controls.has_versions() {
+            let (change, changes) = tail.as_mut().map_or(Ok((0, Vec::new())), |t| t.first())?;
+            controls.append_shared(&Control::Program {
+                name: options.program.clone(),
+                version: plan_version.clone(),
+            })?;
+            controls.append_shared(&Control::Reference {
+                change,
+                asked_at: None,
+                effective_at: Some(i64::MIN),
+                changes,
+            })?;
+            controls.refresh()?;
+        }
+        for (table, partitions) in plan.sources.iter().zip(&mut partitions) {
+            if ports.sources.get(&table.name).is_some_and(|s| s.until_end()) {
+                fix_ends(&controls, &table.name, &identities[&table.name], partitions)
+                    .map_err(|e| e.or_at(table.place.clone()))?;
+            }
+        }
+        let instances = graph.instances();
+        let world = Arc::new(World {
+            inboxes: (0..instances).map(|_| Inbox::default()).collect(),
+            told: AtomicI64::new(NOTHING),
+            feed_frontiers: (0..graph.tasks).map(|_| AtomicI64::new(NOTHING)).collect(),
+            bytes: (0..instances).map(|_| AtomicUsize::new(0)).collect(),
+            feed_bytes: (0..graph.tasks).map(|_| AtomicUsize::new(0)).collect(),
+            graph,
+            controls,
+            ports,
+            options,
+        });
+        let mut program = Self {
+            instances: Vec::new(),
+            store,
+            plan_version,
+            identities,
+            tail,
+            checkpoints: 0,
+            peak: 0,
+            world,
+        };
+        program.build(&partitions, saved.as_ref().map(|(m, s, _)| (m, s.as_slice())))?;
+        Ok(program)
+    }
+
+    fn build(&mut self, partitions: &[Vec<Partition>], saved: Option<(&Manifest, &[u8])>) -> Result<()> {
+        let world = &self.world;
+        let plan = &world.graph.plan;
+        let watermarks = Arc::new(
+            partitions
+                .iter()
+                .enumerate()
+                .flat_map(|(source, list)| {
+                    list.iter().map(move |p| ((source, p.number), AtomicI64::new(NOTHING)))
+                })
+                .collect::<BTreeMap<_, _>>(),
+        );
+        let mut loader = saved.map(|(_, state)| Loader::new(state));
+        for index in 0..world.graph.instances() {
+            let mut lanes = Vec::new();
+            for (source, table) in plan.sources.iter().enumerate().filter(|_| index < world.graph.tasks) {
+                let Some(partition) = partitions[source].iter().find(|p| p.number as usize == index) else {
+                    continue;
+                };
+                let append = table.append_time.unwrap_or(AppendTime::Broker);
+                let steps = world.graph.steps.iter().enumerate().filter(|(_, s)| s.source == Some(source));
+                for (nth, (step, of)) in steps.enumerate() {
+                    lanes.push(TaskLane::new(
+                        Arc::clone(table),
+                        source,
+                        partition.number,
+                        (step, of.flow),
+                        nth == 0,
+                        append,
+                        Arc::clone(&watermarks),
+                    )?);
+                }
+            }
+            let mut instance = Instance::new(Arc::clone(world), index, lanes)?;
+            if let Some(loader) = &mut loader {
+                let bytes = loader.bytes()?;
+                let mut own = Loader::new(bytes);
+                instance.restore(&mut own)?;
+                own.finish()?;
+            }
+            if let Some((manifest, _)) = saved {
+                let ends = manifest
+                    .sink_ends
+                    .get(index)
+                    .ok_or_else(|| Error::new(Code::Damaged, "the manifest lacks an instance"))?;
+                instance.outputs.read_back(ends, index, &world.options, &world.ports)?;
+                world.told.fetch_max(instance.outputs.told(), Ordering::Relaxed);
+            }
+            instance.catch_up()?;
+            for lane in &mut instance.lanes {
+                let partition = partitions[lane.source].iter().find(|p| p.number == lane.partition);
+                let partition =
+                    partition.ok_or_else(|| Error::new(Code::Internal, "a lane without a partition"))?;
+                lane.open(&world.ports, partition, saved.is_some())?;
+            }
+            self.instances.push(Arc::new(Mutex::new(instance)));
+        }
+        if saved.is_none() {
+            // The outputs' ends are known before anything is written.
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives partitions the ends that the control log has for them. The first start writes them there; who
+/// comes later, a replay too, reads no further than that one.
+fn fix_ends(controls: &Controls, table: &str, identity: &str, partitions: &mut [Partition]) -> Result<()> {
+    if controls.ends(table)?.is_none() {
+        controls.append_shared(&Control::Ends {
+            table: table.to_owned(),
+            identity: identity.to_owned(),
+            ends: partitions.iter().map(|p| (p.number, p.end)).collect(),
+        })?;
+        controls.refresh()?;
+    }
+    let fixed = controls.ends(table)?.ok_or_else(|| {
+        Error::new(Code::ControlLog, "the ends of a bounded read were written and not found")
+    })?;
+    if fixed.identity != identity {
+        return Err(Error::new(
+            Code::Recreated,
+            format!("the log of `{table}` is not the one whose ends the control log has fixed"),
+        )
+        .expected(format!("{}, found {identity}", fixed.identity)));
+    }
+    for partition in partitions {
+        // One that came after the ends were fixed is no part of this read.
+        partition.end = fixed.ends.get(&partition.number).copied().unwrap_or(partition.start);
+    }
+    Ok(())
+}
+
+fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String, String>) -> Result<()> {
+    if manifest.plan != plan {
+        return Err(Error::new(Code::NoCheckpoint, "the checkpoint is of another version of this program")
+            .expected(format!("version {plan}, found {}", manifest.plan))
+            .act("operator: start cold with another --data folder; swapping versions without a gap comes later"));
+    }
+    for (table, identity) in &manifest.identities {
+        if identities.get(table).is_some_and(|now| now != identity) {
+            return Err(Error::new(
+                Code::Recreated,
+                format!("the log of `{table}` is not the one that the checkpoint knows"),
+            )
+            .expected(format!("{identity}, found {}", identities[table])));
+        }
+    }
+    Ok(())
+}
