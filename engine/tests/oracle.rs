@@ -1,147 +1,109 @@
 //! Law 4: the batch answer is the right answer. What streaming writes over sources that end is what
-//! DataFusion says of the batch form over the rows that streaming marked on time: exactly.
+//! DataFusion says of the batch form over the rows that streaming marked on time: exactly. For rules that
+//! holds of the rows that go into their episodes; their events are those of a naive twin over batch rows.
 //!
-//! A case is drawn from its seed; `WEIR_SEED` runs one alone.
+//! The queries are files: `engine/tests/sql` (see `oracle/suite.rs`). A case is drawn from its seed;
+//! `WEIR_SEED` runs one alone, `WEIR_BLESS=1` writes the answers into the files.
 
+#[path = "oracle/answer.rs"]
+mod answer;
+#[path = "oracle/episodes.rs"]
+mod episodes;
+#[path = "oracle/faults.rs"]
+mod faults;
+#[path = "oracle/mutants.rs"]
+mod mutants;
+#[path = "oracle/pack.rs"]
+mod pack;
 #[allow(dead_code)]
 #[path = "laws/program.rs"]
 mod program;
-#[path = "oracle/queries.rs"]
-mod queries;
+#[path = "oracle/refused.rs"]
+mod refused;
+#[path = "oracle/suite.rs"]
+mod suite;
+#[path = "../src/episodes/twin.rs"]
+mod twin;
 #[allow(dead_code)]
 #[path = "laws/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::record_batch::RecordBatch;
-use weir_engine::control::Control;
-use weir_engine::run::output::{row_json, visible_columns};
-use weir_engine::run::references::References;
-use weir_engine::source::FetchLimit;
-use weir_engine::sql::catalog::AppendTime;
-use weir_engine::sql::plan::batch::{Versions, batch, context};
-use weir_engine::sql::plan::ir::{Output, Plan};
-use weir_engine::sql::plan::{plan, stream_schema};
-use weir_engine::sql::{SourceFile, read};
-use weir_engine::watermark::{Lane, LaneSpec};
+use answer::{Batch, Given, difference, lines_of, rows_of};
+use program::{OUTPUTS_SQL, TABLES};
+use weir_engine::sql::plan::ir::Output;
 use world::{Shape, World};
 
 const CASES: u64 = 24;
-
-/// The processed rows of every source: the lanes alone over the same records and marks.
-fn processed(world: &World, plan: &Plan) -> BTreeMap<String, RecordBatch> {
-    let log = world.log();
-    let mut out = BTreeMap::new();
-    for (input, table) in (0..).zip(&plan.sources) {
-        let source = log.source(&table.name).unwrap();
-        let mut rows = Vec::new();
-        for partition in source.partitions().unwrap() {
-            let append = table.append_time.unwrap_or(AppendTime::Broker);
-            let spec = LaneSpec { table: Arc::clone(table), input, partition: partition.number, append };
-            let mut lane = Lane::new(spec).unwrap();
-            for record in world.control_records() {
-                if let Control::Idle { table: of, partition: p, offset, watermark } = record
-                    && (of, *p) == (&table.name, partition.number)
-                {
-                    lane.mark(*offset, *watermark);
-                }
-            }
-            let mut reader = source.open(partition.number, 0).unwrap();
-            loop {
-                let fetched =
-                    reader.fetch(FetchLimit { rows: 1 << 20, bytes: 1 << 30 }, Duration::ZERO).unwrap();
-                let Some(raw) = fetched.batch else { break };
-                rows.extend(lane.take(raw, fetched.next).unwrap().rows);
-            }
-        }
-        let schema = stream_schema(table).unwrap().schema;
-        out.insert(table.name.clone(), concat_batches(&schema, &rows).unwrap());
-    }
-    out
-}
-
-/// The versions of every relation, from the reference records.
-fn versions(world: &World, plan: &Plan) -> Vec<Versions> {
-    let mut references = References::new(plan).unwrap();
-    for record in world.control_records() {
-        if let Control::Reference { change, asked_at, effective_at, changes } = record {
-            references.apply(*change, *asked_at, *effective_at, changes).unwrap();
-        }
-    }
-    let mut out: Vec<Versions> = plan.relations.iter().map(|_| Vec::new()).collect();
-    for version in &references.versions {
-        for (relation, rows) in &version.relations {
-            out[*relation].push((version.effective_at.unwrap(), rows.clone()));
-        }
-    }
-    out
-}
-
-fn program() -> String {
-    let mut text = program::PROGRAM.to_owned();
-    for (sink, columns, query) in queries::QUERIES {
-        text += &format!(
-            "\nCREATE TABLE {sink} ({columns}) WITH (connector = 'memory', type = 'sink');\nINSERT INTO {sink} {query};\n"
-        );
-    }
-    text
-}
+const EVENTS: &str = "t.events.laws";
 
 #[test]
 fn what_streaming_writes_is_the_batch_answer() {
-    let file = SourceFile { name: "oracle.sql".into(), folder: String::new(), text: program() };
-    let shown =
-        |e: Vec<weir_contract::Error>| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    let script = read(&[file]).unwrap_or_else(|e| panic!("{}", shown(e)));
-    let plan = plan(&script).unwrap_or_else(|e| panic!("{}", shown(e)));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let context = context();
+    let queries = suite::accepted();
+    let mut scripts =
+        vec![("tables.sql".to_owned(), TABLES.to_owned()), ("laws.sql".to_owned(), OUTPUTS_SQL.to_owned())];
+    scripts.extend(queries.iter().map(|q| (q.path.display().to_string(), q.program())));
+    let plan = suite::planned(scripts).unwrap_or_else(|e| panic!("{}", suite::shown(e)));
+    let batch = Batch::new();
     let one = std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok());
     let seeds: Vec<u64> = one.map_or_else(|| (0..CASES).collect(), |seed| vec![seed]);
-    let mut rows_of: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut wrong: BTreeMap<&str, String> = BTreeMap::new();
+    let mut answers: BTreeMap<&str, suite::Answers> = BTreeMap::new();
+    let mut events_of: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut wrong: BTreeMap<String, String> = BTreeMap::new();
     for seed in &seeds {
-        let world = World::new(*seed, &script);
+        let world = World::new(*seed);
         let streamed = world.run(&plan, &Shape::bounded());
-        let (tables, relations) = (processed(&world, &plan), versions(&world, &plan));
+        let lines = |topic: &str| streamed.outputs.get(topic).map_or(&[][..], Vec::as_slice);
+        let given = Given::of(&world.log(), world.control_records(), &plan);
+        let mut rows_by_node = BTreeMap::new();
         for output in &plan.outputs {
-            let Output::Insert { target, node, .. } = output else { continue };
-            let stream = &plan.nodes[*node].stream;
-            let query = batch(&plan, *node, &tables, &relations)
-                .unwrap_or_else(|e| panic!("`{}` has no batch form: {e}", target.name));
-            let answer = runtime
-                .block_on(async { context.execute_logical_plan(query).await?.collect().await })
-                .unwrap_or_else(|e| panic!("`{}` cannot be run in batch form: {e}", target.name));
-            let visible = visible_columns(stream);
-            let mut expected: Vec<String> = answer
-                .iter()
-                .flat_map(|b| (0..b.num_rows()).map(|row| row_json(stream, visible, b, row).unwrap()))
-                .collect();
-            expected.sort();
-            *rows_of.entry(&target.name).or_default() += expected.len();
-            let got = streamed.outputs.get(&target.name).map_or(&[][..], Vec::as_slice);
-            if expected != got {
-                let missing: Vec<_> = expected.iter().filter(|l| !got.contains(l)).take(3).collect();
-                let extra: Vec<_> = got.iter().filter(|l| !expected.contains(l)).take(3).collect();
-                wrong.entry(&target.name).or_insert_with(|| {
-                    format!(
-                        "seed {seed}: `{}` has {} rows in batch form, {} streamed\nmissing {missing:#?}\nextra {extra:#?}",
-                        target.name,
-                        expected.len(),
-                        got.len()
-                    )
-                });
+            let node = output.node();
+            let rows = rows_by_node.entry(node).or_insert_with(|| batch.rows(&plan, node, &given));
+            match output {
+                Output::Insert { target, .. } => {
+                    let expected = lines_of(&plan, node, rows);
+                    if let Some(how) = difference(&expected, lines(&target.name)) {
+                        wrong
+                            .entry(target.name.clone())
+                            .or_insert_with(|| format!("seed {seed}: `{}`: {how}", target.name));
+                    }
+                    let answer =
+                        answers.entry(&target.name).or_insert_with(|| suite::Answers::new(&plan, node));
+                    answer.add(&expected);
+                }
+                Output::Rule { spec, .. } => {
+                    let stream = &plan.nodes[node].stream;
+                    let expected = episodes::expected(spec, stream, rows, given.highest);
+                    let mut told: Vec<String> =
+                        lines(EVENTS).iter().filter_map(|l| episodes::streamed(&spec.name, l)).collect();
+                    told.sort();
+                    *events_of.entry(&spec.name).or_default() += told.len();
+                    if let Some(how) = difference(&expected, &told) {
+                        wrong
+                            .entry(format!("events of {}", spec.name))
+                            .or_insert_with(|| format!("seed {seed}: events of `{}`: {how}", spec.name));
+                    }
+                }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.into_values().collect::<Vec<_>>().join("\n"));
-    if one.is_none() {
-        let silent: Vec<_> = rows_of.iter().filter(|(_, n)| **n == 0).collect();
-        assert!(silent.is_empty(), "queries that never gave a row: {silent:?}");
-        assert!(rows_of.len() >= 8 + queries::QUERIES.len(), "every query is compared");
+    if one.is_some() {
+        return;
     }
+    let silent: Vec<_> = answers.iter().filter(|(_, a)| a.rows() == 0).map(|(name, _)| name).collect();
+    assert!(silent.is_empty(), "queries that never gave a row: {silent:?}");
+    let quiet: Vec<_> = events_of.iter().filter(|(_, n)| **n == 0).collect();
+    assert!(quiet.is_empty(), "rules that never said anything: {quiet:?}");
+    assert!(answers.contains_key(rows_of("rising").as_str()), "rules of the program are compared");
+    assert_eq!(answers.len(), plan.outputs.len() - events_of.len(), "every query is compared");
+    let unlike: Vec<String> = queries
+        .iter()
+        .filter_map(|query| {
+            let answers = answers.remove(query.output.as_str()).expect("every query is compared");
+            suite::settle(query, answers).err()
+        })
+        .collect();
+    assert!(unlike.is_empty(), "{}", unlike.join("\n"));
 }

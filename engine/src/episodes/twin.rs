@@ -1,8 +1,11 @@
-//! The naive twin of the state machine: second by second, with ifs, over plain rows.
+//! The naive twin of the state machine: instant by instant, with ifs, over plain rows.
 //!
-//! Shares nothing with `machine`: no table, no timers, no queue. Semantics 8 read aloud.
+//! Shares nothing with `machine`: no table, no timers, no queue. Semantics 8 read aloud. The oracle of
+//! law 4 (`engine/tests/oracle.rs`) runs it over the rows of a rule's batch form.
 
-/// A row in canonical order of its instant; times in whole seconds.
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A row in canonical order of its instant; times in any one unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     pub at: i64,
@@ -60,12 +63,17 @@ impl Key {
     }
 }
 
-/// All that is told up to and with second `end`; a key's timers run to `timers_end(key)` at most.
+/// All that is told up to and with instant `end`; a key's timers run to `timers_end(key)` at most.
 pub fn run(rows: &[Row], keys: usize, o: &Options, end: i64, timers_end: impl Fn(usize) -> i64) -> Vec<Told> {
     let mut all = vec![Key { state: "OK", ..Key::default() }; keys];
     let mut out = Vec::new();
-    for now in 0..=end {
-        let mut here: Vec<&Row> = rows.iter().filter(|r| r.at == now).collect();
+    let mut by_time: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
+    rows.iter().for_each(|r| by_time.entry(r.at).or_default().push(r));
+    // Nothing happens but at rows, and one timer's length after a row.
+    let spans = [0, o.fire_after, o.clear_after, o.no_data.unwrap_or(0)];
+    let instants: BTreeSet<i64> = by_time.keys().flat_map(|t| spans.map(|span| t + span)).collect();
+    for now in instants.into_iter().take_while(|now| *now <= end) {
+        let mut here: Vec<&Row> = by_time.get(&now).cloned().unwrap_or_default();
         let whole = here.clone();
         let mut i = 0;
         here.retain(|r| {

@@ -320,6 +320,12 @@ fn finish(
     let Names { table, place, partitioned_by, with } = names;
     let connector = options.text("connector", errors).map_or(String::new(), |(text, _)| text);
     let reference = connector == "reference";
+    if let Some(("lookup", at)) = options.peek("type") {
+        let what = "lookup tables are not there yet: a rule asks nothing outside";
+        let expected = "connector = 'reference': rows that hold as of event time";
+        errors.push(Error::new(Code::NotYet, what).at(at.clone()).expected(expected));
+        let _ = options.text("type", errors);
+    }
     let given_kind =
         options.one_of("type", &[("source", TableKind::Source), ("sink", TableKind::Sink)], errors);
     let kind = match given_kind {

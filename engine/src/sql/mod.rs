@@ -15,7 +15,7 @@ pub mod rule;
 mod text;
 pub mod types;
 
-pub use options::check_options;
+pub use options::{check_connectors, check_options};
 pub use parse::{SourceFile, load, program_name, read};
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use weir_contract::time::parse_span;
 use weir_contract::{Code, Error, Place, Result, Span};
 
-use super::catalog::TableSpec;
+use super::catalog::{Script, TableKind, TableSpec};
 use super::nearest::{nearest, suggest};
 use super::text::Piece;
-use crate::connect::OptionDoc;
+use crate::connect::{OptionDoc, Registry};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OptionValue {
@@ -122,6 +122,15 @@ impl Options {
         match parsed {
             Some(count) if count >= least => Some(count),
             _ => refuse(name, &entry.value, format!("a whole number from {least}"), entry.value_at, errors),
+        }
+    }
+
+    /// The value of an option that stays there, where it is a string.
+    pub fn peek(&self, name: &str) -> Option<(&str, &Place)> {
+        let entry = self.entries.iter().find(|e| e.name == name)?;
+        match &entry.value {
+            OptionValue::Text(text) => Some((text, &entry.value_at)),
+            _ => None,
         }
     }
 
@@ -294,6 +303,33 @@ pub fn check_options(table: &TableSpec, known: &[OptionDoc]) -> Vec<Error> {
                 .at(table.place.clone())
                 .expected(format!("{} = …: {}", option.name, option.doc)),
         );
+    }
+    errors
+}
+
+/// Connectors that the dialect names and that are not there yet.
+const CONNECTORS_LATER: [&str; 9] =
+    ["kinesis", "mqtt", "amqp", "sqs", "http", "postgres", "sqlite", "impulse", "nexmark"];
+
+/// Holds every table that is read or written against the connectors: an unknown connector with the nearest
+/// name, then the options that its connector does not know.
+pub fn check_connectors(script: &Script, registry: &Registry) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let streams = |t: &&TableSpec| matches!(t.kind, TableKind::Source | TableKind::Sink);
+    for table in script.tables.iter().filter(streams) {
+        if let Some(connector) = registry.get(&table.connector) {
+            errors.extend(check_options(table, connector.options()));
+            continue;
+        }
+        let later = CONNECTORS_LATER.contains(&table.connector.as_str());
+        let (code, what) = match later {
+            true => (Code::NotYet, format!("connector '{}' is not there yet", table.connector)),
+            false => (Code::BadOption, format!("there is no connector '{}'", table.connector)),
+        };
+        let names: Vec<&str> = registry.names().collect();
+        let expected =
+            if later { names.join(", ") } else { suggest(&table.connector, names.iter().copied()) };
+        errors.push(Error::new(code, what).at(table.place.clone()).expected(expected));
     }
     errors
 }

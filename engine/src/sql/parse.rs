@@ -134,6 +134,32 @@ struct Reading {
     errors: Vec<Error>,
 }
 
+/// Statements of PostgreSQL that are none here, and what stands for them.
+const OTHERS: [(&str, &str); 22] = [
+    ("DROP", "the CREATE statement taken out of the script"),
+    ("SHOW", "weir check FOLDER, weir explain FOLDER"),
+    ("DESCRIBE", "weir explain FOLDER NAME"),
+    ("EXPLAIN", "weir explain FOLDER NAME"),
+    ("ALTER", "the CREATE statement changed in the script"),
+    ("COPY", "INSERT INTO a table WITH (connector = 'single_file', …) or 'filesystem'"),
+    ("SET", "options in WITH (…), the environment variables WEIR_…"),
+    ("RESET", "options in WITH (…), the environment variables WEIR_…"),
+    ("UPDATE", "any SQL client of the reference database; a stream is only added to"),
+    ("DELETE", "any SQL client of the reference database; a stream is only added to"),
+    ("MERGE", "any SQL client of the reference database; a stream is only added to"),
+    ("TRUNCATE", "any SQL client of the reference database; a stream is only added to"),
+    ("BEGIN", "statements by themselves: nothing of a script is in effect before all of it is"),
+    ("COMMIT", "statements by themselves: nothing of a script is in effect before all of it is"),
+    ("ROLLBACK", "statements by themselves: nothing of a script is in effect before all of it is"),
+    ("ANALYZE", "nothing: plans do not depend on statistics"),
+    ("VACUUM", "nothing: state is dropped when event time has passed it"),
+    ("GRANT", "the rights of the broker and of the reference database"),
+    ("REVOKE", "the rights of the broker and of the reference database"),
+    ("PREPARE", "the query itself"),
+    ("EXECUTE", "the query itself"),
+    ("CALL", "a query"),
+];
+
 const STATEMENTS: &str = "CREATE TABLE, CREATE VIEW, CREATE RULE, INSERT INTO or SELECT";
 
 impl Reading {
@@ -169,9 +195,9 @@ impl Reading {
         } else if begins_query(parser) {
             let query = query(piece, parser)?;
             self.script.queries.push(QuerySpec { query, text: text.into(), place });
-        } else if ["DROP", "SHOW", "DESCRIBE"].iter().any(|w| take_word(parser, w)) {
-            let what = "DROP, SHOW and DESCRIBE are not there yet: a script says what is";
-            return Err(Error::new(Code::NotYet, what).at(place).expected(STATEMENTS));
+        } else if let Some((word, instead)) = OTHERS.iter().find(|(word, _)| take_word(parser, word)) {
+            let what = format!("{word} is not there yet: a script says what is");
+            return Err(Error::new(Code::NotYet, what).at(place).expected(*instead));
         } else {
             return Err(self.unknown(piece, parser, &["CREATE", "INSERT", "SELECT", "WITH"], STATEMENTS));
         }

@@ -10,8 +10,7 @@ use weir_engine::connect::memory::{MemoryLog, MemoryRecord};
 use weir_engine::control::{Control, RowChange};
 use weir_engine::operators::Unmatched;
 use weir_engine::run::{Options, Ports, Stop, run};
-use weir_engine::sql::catalog::{Script, TableKind};
-use weir_engine::sql::plan::ir::Plan;
+use weir_engine::sql::plan::ir::{Output, Plan};
 use weir_engine::watermark::Counts;
 
 /// Topics that weir writes beside the program's own.
@@ -127,7 +126,6 @@ pub struct Outcome {
 pub struct World {
     records: BTreeMap<(&'static str, u32), Vec<MemoryRecord>>,
     control: Vec<Control>,
-    targets: Vec<String>,
 }
 
 fn row(k: &str, v: u64, g: u64) -> Map<String, Value> {
@@ -138,7 +136,7 @@ fn row(k: &str, v: u64, g: u64) -> Map<String, Value> {
 }
 
 impl World {
-    pub fn new(seed: u64, script: &Script) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let mut records: BTreeMap<(&'static str, u32), Vec<MemoryRecord>> = BTreeMap::new();
         for table in ["a", "b"] {
@@ -148,10 +146,8 @@ impl World {
                 records.insert((table, partition), list);
             }
         }
-        let targets =
-            script.tables.iter().filter(|t| t.kind == TableKind::Sink).map(|t| t.name.clone()).collect();
         let control = Self::control(&mut chance, &records);
-        Self { records, control, targets }
+        Self { records, control }
     }
 
     fn partition(chance: &mut Chance, table: &str, partition: u32, count: u64) -> Vec<MemoryRecord> {
@@ -172,8 +168,9 @@ impl World {
             if chance.one_in(15) {
                 delay = chance.below(20_000) as i64 * 1_000;
             }
-            // Whole half seconds, so that ties occur.
-            let time = EventTime((append - delay).div_euclid(500_000) * 500_000);
+            // Whole half seconds, so that ties occur; some miss one by the least there is.
+            let miss = [0, 0, 0, 0, 0, 0, -1, 1][chance.below(8) as usize];
+            let time = EventTime((append - delay).div_euclid(500_000) * 500_000 + miss);
             let warehouse = format!("W{}", partition + PARTITIONS * chance.below(2) as u32);
             let k = if chance.one_in(20) { Value::Null } else { json!(format!("k{}", chance.below(4))) };
             let x = (!chance.one_in(10)).then(|| chance.below(1_000) as f64 / 97.0);
@@ -263,10 +260,17 @@ impl World {
 
     pub fn run(&self, plan: &Plan, shape: &Shape) -> Outcome {
         let log = self.log();
+        let targets: Vec<String> = plan
+            .outputs
+            .iter()
+            .filter_map(
+                |o| if let Output::Insert { target, .. } = o { Some(target.name.clone()) } else { None },
+            )
+            .collect();
         for table in ["a", "b"] {
             log.set_bounded(table, shape.bounded).unwrap();
         }
-        for name in self.targets.iter().map(String::as_str).chain(SIDE) {
+        for name in targets.iter().map(String::as_str).chain(SIDE) {
             log.create(name, 16);
         }
         let control = log.control("control", 16);
@@ -291,7 +295,7 @@ impl World {
             let outputs = log.clone();
             let ports = Ports {
                 sources: ["a", "b"].map(|t| (t.to_owned(), log.source(t).unwrap())).into(),
-                targets: self.targets.iter().map(|t| (t.clone(), log.sink(t).unwrap())).collect(),
+                targets: targets.iter().map(|t| (t.clone(), log.sink(t).unwrap())).collect(),
                 outputs: Some(Arc::new(move |topic: &str| outputs.sink(topic))),
                 control: log.control("control", 16),
                 reference: None,
@@ -351,7 +355,7 @@ impl World {
             }),
         };
         let (unknown, failed, unmatched) = (report.unknown, report.failed, report.unmatched);
-        Outcome { outputs: self.read(&log), counts: report.sources, unknown, failed, unmatched }
+        Outcome { outputs: self.read(&log, &targets), counts: report.sources, unknown, failed, unmatched }
     }
 
     fn release_all(&self, log: &MemoryLog) {
@@ -361,8 +365,8 @@ impl World {
     }
 
     /// Every record of every output, sorted: a multiset, so a doubled record shows.
-    fn read(&self, log: &MemoryLog) -> BTreeMap<String, Vec<String>> {
-        let topics = self.targets.iter().map(String::as_str);
+    fn read(&self, log: &MemoryLog, targets: &[String]) -> BTreeMap<String, Vec<String>> {
+        let topics = targets.iter().map(String::as_str);
         let topics = topics.chain(SIDE);
         let mut out = BTreeMap::new();
         for topic in topics {

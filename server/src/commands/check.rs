@@ -8,7 +8,7 @@ use weir_contract::{Error, Place};
 use weir_engine::rules::Rule;
 use weir_engine::sql::catalog::{AppendTime, Script, TableKind};
 use weir_engine::sql::plan::ir::{Op, Output, Place as Site, Plan};
-use weir_engine::sql::{load, plan, read};
+use weir_engine::sql::{check_connectors, load, plan, read};
 
 use crate::Done;
 use crate::wire::at::LogAt;
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Done {
         Err(found) => errors = found,
         Ok(mut script) => {
             errors.extend(program::resolve(&mut script, &log, &registry));
-            errors.extend(program::options_of(&script, &registry));
+            errors.extend(check_connectors(&script, &registry));
             (tables, rules) = (script.tables.len(), script.rules.len());
             later = later_options(&script);
             match plan::plan(&script) {

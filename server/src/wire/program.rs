@@ -7,10 +7,10 @@ use std::path::Path;
 
 use weir_contract::Error;
 use weir_engine::connect::{OptionDoc, Registry};
-use weir_engine::sql::catalog::{Script, TableKind};
+use weir_engine::sql::catalog::Script;
 use weir_engine::sql::options::TABLE_OPTIONS;
 use weir_engine::sql::plan::ir::Plan;
-use weir_engine::sql::{SourceFile, check_options, load, plan, program_name, read};
+use weir_engine::sql::{SourceFile, check_connectors, check_options, load, plan, program_name, read};
 
 use super::at::LogAt;
 
@@ -38,7 +38,7 @@ impl Program {
     ) -> Result<Program, Vec<Error>> {
         let mut script = read(files)?;
         let mut errors = resolve(&mut script, log, registry);
-        errors.extend(options_of(&script, registry));
+        errors.extend(check_connectors(&script, registry));
         match plan::plan(&script) {
             Ok(plan) if errors.is_empty() => Ok(Program { name, script, plan }),
             Ok(_) => Err(errors),
@@ -80,29 +80,6 @@ pub fn resolve(script: &mut Script, log: &LogAt, registry: &Registry) -> Vec<Err
                         None => o.name == name,
                     })
             });
-        }
-    }
-    errors
-}
-
-/// Holds the options of every table against those that its connector knows.
-pub fn options_of(script: &Script, registry: &Registry) -> Vec<Error> {
-    let mut errors = Vec::new();
-    for table in &script.tables {
-        if !matches!(table.kind, TableKind::Source | TableKind::Sink) {
-            continue;
-        }
-        match registry.get(&table.connector) {
-            Some(connector) => errors.extend(check_options(table, connector.options())),
-            None => {
-                let names: Vec<&str> = registry.names().collect();
-                let what = format!("there is no connector '{}'", table.connector);
-                errors.push(
-                    Error::new(weir_contract::Code::BadOption, what).at(table.place.clone()).expected(
-                        weir_engine::sql::nearest::suggest(&table.connector, names.iter().copied()),
-                    ),
-                );
-            }
         }
     }
     errors

@@ -105,6 +105,27 @@ fn a_left_row_waits_for_itself_and_for_all_that_it_can_match() {
     assert_eq!(pairs_of(&out.batches), [(row(1, 100), Some(row(1, 110)))]);
 }
 
+/// The right column's frontier is min(Fb, min(Fa, Fb − after) − before), and not min(Fb, Fa − before): a left
+/// row may be final and still wait for its last match, and then bring a right row from `before` earlier.
+#[test]
+fn a_right_time_is_final_once_no_undecided_left_row_can_bring_it() {
+    let case = Case { kind: JoinKind::Inner, ..SCANS };
+    let mut op = make(case);
+    let mut out = Out::default();
+    op.push(0, batch(&[row(1, 89), row(1, 90)]), &mut out).unwrap();
+    op.push(1, batch(&[row(1, 79), row(1, 80)]), &mut out).unwrap();
+    let given = op.advance(&[&[100; 2], &[100; 2]], &mut out).unwrap();
+    assert_eq!((given[0], given[2]), (90, 80), "min(100, 100 - 10), and 10 less");
+    assert_eq!(
+        pairs_of(&out.batches),
+        [(row(1, 89), Some(row(1, 79))), (row(1, 89), Some(row(1, 80)))],
+        "the left row of 90 is not decided"
+    );
+    let mut out = Out::default();
+    op.advance(&[&[100; 2], &[101; 2]], &mut out).unwrap();
+    assert_eq!(pairs_of(&out.batches), [(row(1, 90), Some(row(1, 80)))], "a right time of 80 after all");
+}
+
 #[test]
 fn large_batches_come_out_in_chunks_and_in_order() {
     let case = Case { before: 3, after: 3, ..SCANS };

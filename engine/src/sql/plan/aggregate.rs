@@ -11,6 +11,7 @@ use weir_contract::{Code, Error, Result, Span};
 use crate::base::StreamSchema;
 
 use super::build::{Builder, Rel, field, unique};
+use super::errors::at_expr;
 use super::expr::{column, literal_interval, plain_column, resolve, time_of, type_of, window_call};
 use super::functions::{HOP, time_type, window_type};
 use super::ir::{Node, Op, Place, Window};
@@ -39,11 +40,13 @@ impl Builder<'_> {
         for (position, expr) in aggregate.group_expr.iter().enumerate() {
             if let Some((name, arguments)) = window_call(expr) {
                 if window.is_some() {
-                    return Err(Error::new(Code::Plan, "a GROUP BY has two windows").expected("one window"));
+                    let error = Error::new(Code::Plan, "a GROUP BY has two windows").expected("one window");
+                    return Err(aggregate.group_expr.iter().fold(error, at_expr));
                 }
                 window = Some(read_window(name, arguments, position)?);
             } else if matches!(expr, Expr::GroupingSet(_)) {
-                return Err(Error::new(Code::NotYet, "grouping sets are not there yet"));
+                return Err(Error::new(Code::NotYet, "grouping sets are not there yet")
+                    .expected("one GROUP BY a set, UNION ALL"));
             } else {
                 group.push(resolve(expr, from, &rel.map, &input.stream.schema)?);
             }
@@ -54,11 +57,13 @@ impl Builder<'_> {
             .filter_map(|(at, e)| time_of(e, &input).filter(|(_, by)| *by == 0).map(|(time, _)| (at, time)))
             .collect();
         if window.is_none() && time_keys.is_empty() {
-            return Err(Error::new(
+            let error = Error::new(
                 Code::Unbounded,
                 "GROUP BY without a window or an event-time column would never be final",
             )
-            .expected("tumble(…) or hop(…) in GROUP BY, or an event-time column among the keys"));
+            .expected("tumble(…) or hop(…) in GROUP BY, or an event-time column among the keys");
+            let named = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
+            return Err(named.fold(error, at_expr));
         }
         let aggregates = aggregate
             .aggr_expr
@@ -148,7 +153,7 @@ fn read_window(name: &str, arguments: &[Expr], position: usize) -> Result<Window
         .iter()
         .map(|e| {
             literal_interval(e).filter(|s| *s > 0).ok_or_else(|| {
-                Error::new(Code::Plan, format!("{name} takes constant, positive intervals"))
+                Error::new(Code::Plan, format!("`{name}` takes constant, positive intervals"))
                     .expected("INTERVAL '10 seconds'; no months")
             })
         })
@@ -156,12 +161,15 @@ fn read_window(name: &str, arguments: &[Expr], position: usize) -> Result<Window
     let (slide, size) = match (name, spans.as_slice()) {
         (HOP, [slide, size]) => (*slide, *size),
         (_, [size]) => (*size, *size),
-        _ => return Err(Error::new(Code::Plan, format!("{name} has a wrong number of arguments"))),
+        _ => {
+            return Err(Error::new(Code::Plan, format!("`{name}` has a wrong number of arguments"))
+                .expected("tumble(size), hop(slide, size)"));
+        }
     };
     if slide > size {
         return Err(Error::new(
             Code::Plan,
-            format!("hop({}, {}) would leave rows out", show_span(slide), show_span(size)),
+            format!("`hop` by {} over {} would leave rows out", show_span(slide), show_span(size)),
         )
         .expected("hop(slide, size) with slide <= size"));
     }

@@ -106,12 +106,23 @@ impl Builder<'_> {
                 Err(Error::new(Code::NotYet, "ORDER BY of a stream has no end to wait for")
                     .expected("ORDER BY inside OVER or inside an aggregate"))
             }
-            LogicalPlan::Limit(_) => Err(Error::new(Code::NotYet, "LIMIT of a stream is not there yet")),
+            LogicalPlan::Limit(_) => Err(Error::new(Code::NotYet, "LIMIT of a stream is not there yet")
+                .expected("WHERE, or a window and an aggregate")),
             LogicalPlan::Distinct(_) => {
                 Err(Error::new(Code::Unbounded, "DISTINCT over a stream would keep every row for ever")
                     .expected("GROUP BY with an event-time column or a window"))
             }
-            other => Err(Error::new(Code::NotYet, format!("{} is not there yet", other.display()))),
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
+                Err(Error::new(Code::NotYet, "rows of constants stand where only a stream can").expected(
+                    "a table without WITH, filled by INSERT INTO … VALUES, on the right side of a join",
+                ))
+            }
+            other => {
+                let form = other.display().to_string();
+                let form = form.split([':', '(']).next().unwrap_or_default().trim().to_lowercase();
+                Err(Error::new(Code::NotYet, format!("a query of the form `{form}` is not there yet"))
+                    .expected("the forms of docs/SQL.md"))
+            }
         }
     }
 

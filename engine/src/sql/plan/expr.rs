@@ -14,17 +14,7 @@ use weir_contract::{Code, Error, Result, Span};
 use super::functions::{ASOF, HOP, TUMBLE};
 use super::ir::Node;
 
-/// A DataFusion error while planning is the author's.
-pub fn plan_error(error: datafusion::error::DataFusionError) -> Error {
-    let text = error.strip_backtrace();
-    let text = text.strip_prefix("Error during planning: ").unwrap_or(&text);
-    let code = if text.contains("No field named") || text.contains("not found") {
-        Code::UnknownName
-    } else {
-        Code::Plan
-    };
-    Error::new(code, text.strip_prefix("Schema error: ").unwrap_or(text))
-}
+pub use super::errors::plan_error;
 
 /// Removes aliases at the top.
 pub fn bare(expr: &Expr) -> &Expr {
@@ -64,6 +54,11 @@ pub fn resolve(expr: &Expr, from: &DFSchema, map: &[usize], names: &SchemaRef) -
         })
         .map_err(plan_error)?
         .data;
+    let mark = renamed.exists(|e| Ok(window_call(e).is_some())).map_err(plan_error)?;
+    if mark {
+        return Err(Error::new(Code::Plan, "a window (`tumble`, `hop`) stands where it is not grouped by")
+            .expected("tumble(…) or hop(…) in GROUP BY, and the same in SELECT"));
+    }
     soften(renamed, names)
 }
 

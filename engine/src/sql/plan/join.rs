@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::JoinType;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::{ExprSchema, JoinType};
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use weir_contract::time::show_span;
 use weir_contract::{Code, Error, Result, Span};
@@ -11,8 +11,10 @@ use weir_contract::{Code, Error, Result, Span};
 use crate::base::StreamSchema;
 
 use super::build::{Builder, Rel, field, unique, widen};
+use super::errors::at_expr;
 use super::expr::{and_all, conjuncts, is_asof, plain_column, resolve, time_of, within};
 use super::ir::{Node, Op, Place};
+use super::over::event_times;
 
 /// `b.ts − a.ts` lies in `[low, high]`, for one pair of event-time columns.
 #[derive(Debug, Default, Clone, Copy)]
@@ -45,7 +47,12 @@ impl Builder<'_> {
         let mut parts: Vec<Expr> = join.filter.iter().flat_map(conjuncts).collect();
         let marked = parts.iter().any(is_asof);
         parts.retain(|p| !is_asof(p));
+        let spoken = parts.clone();
         parts.extend(join.on.iter().map(|(l, r)| l.clone().eq(r.clone())));
+        self.join_of(join, outer, parts, marked).map_err(|error| spoken.iter().fold(error, at_expr))
+    }
+
+    fn join_of(&mut self, join: &Join, outer: bool, parts: Vec<Expr>, marked: bool) -> Result<Rel> {
         if let Some(tables) = self.relation_tables(&join.right) {
             if marked {
                 return Err(Error::new(Code::NotYet, "a reference table is as of event time by itself")
@@ -146,7 +153,7 @@ impl Builder<'_> {
         let (left, right) = (self.build(&join.left)?, self.build(&join.right)?);
         let (left, right) = (self.prune(left, &[])?, self.prune(right, &[])?);
         let (a, b) = (self.node(left.node).clone(), self.node(right.node).clone());
-        let (on, rest) = self.equalities(join, parts);
+        let (mut on, rest) = self.equalities(join, parts);
         let mut bounds = Bounds::default();
         let mut residual = Vec::new();
         for part in rest {
@@ -154,7 +161,19 @@ impl Builder<'_> {
                 residual.push(part);
             }
         }
+        if bounds.pair.is_none() {
+            // `b.ts = a.ts` is an interval of no length.
+            for (l, r) in std::mem::take(&mut on) {
+                let equal = l.clone().eq(r.clone());
+                if !self.time_bound(join, &equal, (&left, &a), (&right, &b), &mut bounds)? {
+                    on.push((l, r));
+                }
+            }
+        }
         let Some((lt, rt)) = bounds.pair else {
+            if let Some(error) = timeless(join, &residual, (&left, &a), (&right, &b)) {
+                return Err(error);
+            }
             return Err(Error::new(Code::Unbounded, "a join of two streams without a time condition would keep both for ever")
                 .expected("b.ts BETWEEN a.ts - INTERVAL '…' AND a.ts + INTERVAL '…' on event-time columns, or ASOF JOIN"));
         };
@@ -198,13 +217,15 @@ impl Builder<'_> {
                 return Err(Error::new(
                     Code::Plan,
                     format!("the interval from {} to {} is empty", show_span(low), show_span(high)),
-                ));
+                )
+                .expected("a lower bound that is not above the upper one"));
             }
             delays[lt] = delays[lt].max(b.delays[rt] + high);
             widen(&mut ranges, &b.ranges, (-low).max(0), high.max(0));
             if !outer {
                 times.push(width + b.stream.times[rt]);
-                delays.push(b.delays[rt].max(a.delays[lt] - low));
+                // A left row that is undecided can still bring a right one from `before` earlier.
+                delays.push(b.delays[rt].max(delays[lt] - low));
             }
             let schema = joined_schema(&a.stream.schema, &b.stream.schema, &sides.names);
             let residual = and_all(residual).map(|e| resolve(&e, &join.schema, &map, &schema)).transpose()?;
@@ -329,6 +350,27 @@ impl Builder<'_> {
         }
         Ok(all)
     }
+}
+
+/// Why a join has no time condition: it compares a time that is no event time.
+fn timeless(join: &Join, parts: &[Expr], left: (&Rel, &Node), right: (&Rel, &Node)) -> Option<Error> {
+    for part in parts {
+        for column in part.column_refs() {
+            let on_left = join.left.schema().has_column(column);
+            let (schema, (rel, node)) =
+                if on_left { (join.left.schema(), left) } else { (join.right.schema(), right) };
+            let field = schema.field_from_column(column).ok()?;
+            let bare = Expr::Column(column.clone());
+            let resolved = resolve(&bare, schema, &rel.map, &node.stream.schema).ok()?;
+            if matches!(field.data_type(), DataType::Timestamp(..)) && time_of(&resolved, node).is_none() {
+                let what =
+                    format!("a time join goes by event time, and `{}` is none here", column.flat_name());
+                let error = Error::new(Code::NotEventTime, what).expected(event_times(node));
+                return Some(at_expr(error, &bare));
+            }
+        }
+    }
+    None
 }
 
 fn joined_names(left: &SchemaRef, right: &SchemaRef) -> Vec<String> {

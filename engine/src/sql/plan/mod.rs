@@ -9,19 +9,21 @@
 mod aggregate;
 pub mod batch;
 mod build;
+mod errors;
 pub mod explain;
 pub mod expr;
 pub mod functions;
 pub mod ir;
 mod join;
 mod over;
+mod refuse;
 mod session;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
@@ -29,7 +31,10 @@ use datafusion::sql::sqlparser::ast;
 use weir_contract::{Code, Error, Place as Where, Result};
 
 use self::build::{Builder, Rel};
+pub use self::errors::place_of;
+use self::errors::placed;
 use self::ir::{Node, Op, Output, Place, Plan};
+use self::refuse::{Names, refuse};
 pub use self::session::{Session, context};
 pub use self::stream::stream_schema;
 use crate::sql::catalog::{
@@ -45,21 +50,27 @@ pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
     };
     let mut errors = Vec::new();
     for view in views_in_order(script, &mut errors) {
-        if let Err(error) = planner.view(view) {
-            errors.push(error.or_at(view.place.clone()));
+        if planner.waits(&view.query) {
+            planner.failed.insert(view.name.clone());
+        } else if let Err(error) = planner.view(view) {
+            planner.failed.insert(view.name.clone());
+            errors.push(placed(error, &view.text, &view.place));
         }
     }
     for rule in script.rules.iter().filter(|r| r.options.enabled) {
+        if planner.waits(&rule.query) {
+            continue;
+        }
         if let Err(error) = planner.rule(rule) {
             errors.push(placed(error, &rule.text, &rule.place));
         }
     }
-    for insert in &script.inserts {
+    for insert in script.inserts.iter().filter(|i| !planner.waits(&i.query)).collect::<Vec<_>>() {
         if let Err(error) = planner.insert(insert) {
             errors.push(placed(error, &insert.text, &insert.place));
         }
     }
-    for query in &script.queries {
+    for query in script.queries.iter().filter(|q| !planner.waits(&q.query)).collect::<Vec<_>>() {
         if let Err(error) = planner.plain(query) {
             errors.push(placed(error, &query.text, &query.place));
         }
@@ -73,6 +84,8 @@ struct Planner {
     streams: BTreeMap<String, Rel>,
     references: BTreeMap<String, Vec<String>>,
     tables: BTreeMap<String, Arc<TableSpec>>,
+    /// Views with an error of their own: what reads them says nothing more.
+    failed: BTreeSet<String>,
 }
 
 impl Planner {
@@ -83,6 +96,7 @@ impl Planner {
             streams: BTreeMap::new(),
             references: BTreeMap::new(),
             tables: BTreeMap::new(),
+            failed: BTreeSet::new(),
         };
         for table in &script.tables {
             planner.table(Arc::new(table.clone())).map_err(|e| e.or_at(table.place.clone()))?;
@@ -124,9 +138,31 @@ impl Planner {
         Ok(())
     }
 
-    fn query(&mut self, query: &ast::Query) -> Result<LogicalPlan> {
+    /// A query as SQL says it; what the dialect does not have is refused.
+    fn read(&self, query: &ast::Query) -> Result<LogicalPlan> {
+        let sinks = self.tables.values().filter(|t| t.kind == TableKind::Sink).map(|t| t.name.clone());
+        let names = Names {
+            streams: &self.streams.keys().cloned().collect(),
+            references: &self.references.keys().cloned().collect(),
+            sinks: &sinks.collect(),
+        };
+        refuse(query, &names)?;
         let logical = self.session.logical(query)?;
         expr::refuse_impure(&logical)?;
+        Ok(logical)
+    }
+
+    /// Whether a query reads a view that has an error.
+    fn waits(&self, query: &ast::Query) -> bool {
+        let found = ast::visit_relations(query, |name| match self.failed.contains(&name.to_string()) {
+            true => std::ops::ControlFlow::Break(()),
+            false => std::ops::ControlFlow::Continue(()),
+        });
+        found.is_break()
+    }
+
+    fn query(&mut self, query: &ast::Query) -> Result<LogicalPlan> {
+        let logical = self.read(query)?;
         self.session.prepare(logical)
     }
 
@@ -135,8 +171,7 @@ impl Planner {
     }
 
     fn view(&mut self, view: &ViewSpec) -> Result<()> {
-        let raw = self.session.logical(&view.query)?;
-        expr::refuse_impure(&raw)?;
+        let raw = self.read(&view.query)?;
         if let Some(tables) = self.builder().relation_tables(&raw) {
             // A view over reference tables only is itself versioned; it stands where it is used.
             self.session.view(&view.name, raw)?;
@@ -294,6 +329,7 @@ fn views_in_order<'a>(script: &'a Script, errors: &mut Vec<Error>) -> Vec<&'a Vi
             Some(true) => return Ok(()),
             Some(false) => {
                 return Err(Error::new(Code::Plan, format!("view `{}` reads itself", view.name))
+                    .expected("a view over other views and tables")
                     .at(view.place.clone()));
             }
             None => {}
@@ -319,35 +355,4 @@ fn views_in_order<'a>(script: &'a Script, errors: &mut Vec<Error>) -> Vec<&'a Vi
         }
     }
     order
-}
-
-/// An error at the word that it is about, where its text names one, else at the statement.
-fn placed(error: Error, text: &str, start: &Where) -> Error {
-    let what = error.what();
-    let named = ["No field named ", "table '", "Invalid function '"];
-    let word = named.iter().find_map(|lead| what.split_once(lead)).map(|(_, rest)| rest).or_else(|| {
-        // `now() depends on the wall clock or on chance`
-        (error.code() == Code::NotImmutable).then_some(what)
-    });
-    let word = word.and_then(|rest| rest.split([' ', '\'', '(', '\n']).next()).unwrap_or("");
-    let last = word.trim_end_matches('.').rsplit('.').next().unwrap_or("").trim_matches('"');
-    let place = if last.is_empty() { start.clone() } else { place_of(text, start, last) };
-    error.or_at(place)
-}
-
-/// The first place in a statement where a word stands, for errors that name it.
-pub fn place_of(text: &str, start: &Where, word: &str) -> Where {
-    let Where::Script { file, line, column } = start else { return start.clone() };
-    for (at, row) in text.lines().enumerate() {
-        let found = row.match_indices(word).find(|(i, _)| {
-            let edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-            edge(row[..*i].chars().next_back()) && edge(row[i + word.len()..].chars().next())
-        });
-        if let Some((i, _)) = found {
-            let shift = if at == 0 { column - 1 } else { 0 };
-            let column = row[..i].chars().count() as u64 + 1 + shift;
-            return Where::Script { file: file.clone(), line: line + at as u64, column };
-        }
-    }
-    start.clone()
 }

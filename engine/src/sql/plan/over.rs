@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
 use weir_contract::{Code, Error, Result, Span};
 
 use super::build::{Builder, Rel, field, unique};
+use super::errors::at_expr;
 use super::expr::{bare, column, interval_us, plain_column, resolve, time_of, type_of};
 use super::ir::{Node, Op, OverExpr, Place};
 use super::join::needs_columns;
@@ -67,7 +68,8 @@ impl Builder<'_> {
                     Code::NotEventTime,
                     "OVER needs exactly one ORDER BY column, an event-time column",
                 )
-                .expected(FRAME));
+                .expected(FRAME))
+                .map_err(|e| at_expr(e, expr));
             };
             let order = read(&sort.expr)?;
             let time =
@@ -80,9 +82,10 @@ impl Builder<'_> {
                         sort.expr
                     ),
                 )
-                .expected(event_times(&input)));
+                .expected(event_times(&input)))
+                .map_err(|e| at_expr(e, &sort.expr));
             };
-            let preceding = frame(function)?;
+            let preceding = frame(function).map_err(|e| at_expr(e, expr))?;
             longest = longest.max(preceding);
             match &head {
                 None => head = Some((partition_by, time)),
@@ -94,7 +97,7 @@ impl Builder<'_> {
                     ));
                 }
             }
-            functions.push(read_function(function, preceding, &read)?);
+            functions.push(read_function(function, preceding, &read).map_err(|e| at_expr(e, expr))?);
         }
         let (partition_by, order_time) = head.ok_or_else(|| super::build::lost("window function"))?;
         let mut fields: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
@@ -233,19 +236,28 @@ fn read_function(
         }
         WindowFunctionDefinition::WindowUDF(_) if name == "lag" => {
             if params.null_treatment == Some(NullTreatment::IgnoreNulls) {
-                return Err(Error::new(Code::NotYet, "LAG … IGNORE NULLS is not there yet"));
+                return Err(Error::new(Code::NotYet, "LAG … IGNORE NULLS is not there yet")
+                    .expected("lag(…) OVER (…), or a view that leaves the NULLs out"));
             }
             let mut arguments = arguments.into_iter();
-            let value = arguments.next().ok_or_else(|| Error::new(Code::Plan, "LAG needs a value"))?;
+            let value = arguments.next().ok_or_else(|| {
+                Error::new(Code::Plan, "LAG needs a value").expected("lag(column) OVER (…)")
+            })?;
             let n = match arguments.next() {
                 None => 1,
                 Some(Expr::Literal(v, _)) => {
                     match v.cast_to(&datafusion::arrow::datatypes::DataType::Int64) {
                         Ok(ScalarValue::Int64(Some(n))) if n >= 0 => usize::try_from(n).unwrap_or(usize::MAX),
-                        _ => return Err(Error::new(Code::Plan, "LAG's offset is a constant, not negative")),
+                        _ => {
+                            return Err(Error::new(Code::Plan, "LAG's offset is a constant, not negative")
+                                .expected("lag(column, 2)"));
+                        }
                     }
                 }
-                Some(_) => return Err(Error::new(Code::Plan, "LAG's offset is a constant")),
+                Some(_) => {
+                    return Err(Error::new(Code::Plan, "LAG's offset is a constant, not a column")
+                        .expected("lag(column, 2)"));
+                }
             };
             Ok(OverExpr::Lag { value, n, default: arguments.next(), preceding })
         }

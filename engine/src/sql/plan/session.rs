@@ -55,6 +55,7 @@ pub struct Session {
 pub fn context() -> SessionContext {
     let mut config = SessionConfig::new().with_information_schema(false).with_target_partitions(1);
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    config.options_mut().sql_parser.collect_spans = true;
     let context = SessionContext::new_with_config(config);
     for function in crate::numeric::aggregate_functions() {
         context.register_udaf(function.as_ref().clone());

@@ -57,6 +57,18 @@ fn delays_follow_lateness_and_intervals() {
     assert_eq!(join.ranges["b"], (2_000_000, 4_000_000));
 }
 
+/// What the operator's frontiers say, the plan's delays say too: both columns wait for the left row's last match.
+#[test]
+fn the_right_time_of_an_inner_join_waits_for_undecided_left_rows() {
+    let plan = query(
+        "SELECT a.ts, b.at_ts FROM a JOIN b ON a.warehouse = b.warehouse
+           AND b.at_ts BETWEEN a.ts - INTERVAL '2 seconds' AND a.ts + INTERVAL '4 seconds'",
+    )
+    .unwrap();
+    let join = plan.nodes.iter().find(|n| matches!(n.op, Op::IntervalJoin { .. })).unwrap();
+    assert_eq!(join.delays, [7_000_000, 9_000_000], "lateness of b, 4 s after; and 2 s before");
+}
+
 #[test]
 fn keys_without_the_partition_key_go_behind_an_exchange() {
     let plan = query("SELECT k, count(*) FROM a GROUP BY k, tumble(INTERVAL '10 seconds')").unwrap();
