@@ -4,6 +4,8 @@
 #   scripts/kafka.sh start    fetches Kafka once, starts a fresh node, prints WEIR_KAFKA=127.0.0.1:PORT
 #   scripts/kafka.sh env      prints the same line for the running node; exit 1 where none runs
 #   scripts/kafka.sh stop     stops it and removes its data
+#   scripts/kafka.sh crash    kills it; its data stays
+#   scripts/kafka.sh again    starts it again on the same port and data
 #
 #   WEIR_CACHE        where the jars are kept      (default ~/.cache/weir)
 #   WEIR_KAFKA_STATE  folder of the running node   (default /tmp/weir-kafka-USER)
@@ -82,10 +84,25 @@ running() {
   [ -f "$STATE/pid" ] && [ -f "$STATE/env" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null
 }
 
+# launch PORT: starts the node on its storage; 1 where it does not come up.
+launch() {
+  local pid
+  nohup java -Xmx512m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+    -cp "$HOME_DIR/lib/*" kafka.Kafka "$STATE/server.properties" >>"$STATE/kafka.log" 2>&1 9>&- </dev/null &
+  pid=$!
+  echo "$pid" >"$STATE/pid"
+  for _ in $(seq 300); do
+    if open_port "$1"; then return 0; fi
+    kill -0 "$pid" 2>/dev/null || return 1
+    sleep 0.2
+  done
+  return 1
+}
+
 start() {
   if running; then cat "$STATE/env"; return 0; fi
   fetch
-  local try port controller pid
+  local try port controller
   for try in 1 2 3; do
     rm -rf "$STATE"
     mkdir -p "$STATE/data"
@@ -118,23 +135,27 @@ PROPERTIES
     java -Xmx128m -cp "$HOME_DIR/lib/*" kafka.tools.StorageTool format -t "$id" \
       -c "$STATE/server.properties" >"$STATE/format.log" 2>&1 ||
       die "the storage could not be formatted: $(tail -3 "$STATE/format.log")"
-    nohup java -Xmx512m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
-      -cp "$HOME_DIR/lib/*" kafka.Kafka "$STATE/server.properties" >"$STATE/kafka.log" 2>&1 9>&- </dev/null &
-    pid=$!
-    echo "$pid" >"$STATE/pid"
-    for _ in $(seq 300); do
-      if open_port "$port"; then
-        echo "WEIR_KAFKA=127.0.0.1:$port" >"$STATE/env"
-        cat "$STATE/env"
-        return 0
-      fi
-      kill -0 "$pid" 2>/dev/null || break
-      sleep 0.2
-    done
+    if launch "$port"; then
+      echo "WEIR_KAFKA=127.0.0.1:$port" >"$STATE/env"
+      cat "$STATE/env"
+      return 0
+    fi
     say "try $try of 3: the node did not start: $(grep -m1 -i -E 'error|exception' "$STATE/kafka.log" || echo "see $STATE/kafka.log")"
-    kill -9 "$pid" 2>/dev/null || true
+    kill -9 "$(cat "$STATE/pid")" 2>/dev/null || true
   done
   die "Kafka could not be started; its log is $STATE/kafka.log"
+}
+
+crash() {
+  local pid
+  pid=$(cat "$STATE/pid")
+  kill -9 "$pid"
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+}
+
+again() {
+  [ -f "$STATE/env" ] || die "there is no node; scripts/kafka.sh start"
+  running || launch "$(sed 's/.*://' "$STATE/env")" || die "the node did not start again: $(tail -3 "$STATE/kafka.log")"
 }
 
 stop() {
@@ -157,6 +178,8 @@ stop() {
 case "${1:-}" in
   start) start ;;
   stop) stop ;;
+  crash) crash ;;
+  again) again ;;
   env) running || die "no node runs; scripts/kafka.sh start"; cat "$STATE/env" ;;
-  *) die "usage: scripts/kafka.sh start|stop|env" ;;
+  *) die "usage: scripts/kafka.sh start|env|stop|crash|again" ;;
 esac

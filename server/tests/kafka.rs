@@ -2,11 +2,15 @@
 //!
 //! Needs `WEIR_KAFKA=host:port` of a broker without the simulator's topics; without it the test fails.
 
+#[path = "kafka/owners.rs"]
+mod owners;
+#[path = "kafka/retention.rs"]
+mod retention;
 #[path = "cli/rig.rs"]
 #[allow(dead_code, reason = "shared with the tests of the command line")]
 mod rig;
-#[path = "kafka/owners.rs"]
-mod owners;
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod support;
 
 use rig::{Rig, assert_sums};
 use serde_json::Value;

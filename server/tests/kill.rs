@@ -4,42 +4,17 @@
 //! Starts a broker of its own (scripts/kafka.sh), since the simulator's topics have fixed names. The
 //! seed of the kill times is printed; `WEIR_SEED` sets it.
 
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod support;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use support::broker::Broker;
+
 const KILLS: u64 = 20;
 const TOPICS: [&str; 3] = ["validation", "devices", "buffers"];
-
-/// A broker that ends with the test.
-struct Broker {
-    state: tempfile::TempDir,
-    at: String,
-}
-
-impl Broker {
-    fn script(state: &Path, word: &str) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka.sh");
-        let done =
-            Command::new("bash").arg(script).arg(word).env("WEIR_KAFKA_STATE", state).output().unwrap();
-        assert!(done.status.success(), "kafka.sh {word}\n{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    }
-
-    fn start() -> Self {
-        let state = tempfile::tempdir().unwrap();
-        let said = Self::script(&state.path().join("state"), "start");
-        let at = said.lines().find_map(|l| l.split_once("WEIR_KAFKA=")).expect("where the broker listens").1;
-        let at = at.trim_matches(['\'', '"']).to_owned();
-        Self { state, at }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        Self::script(&self.state.path().join("state"), "stop");
-    }
-}
 
 struct Setup {
     env: String,

@@ -153,6 +153,14 @@ impl Reader {
         }
     }
 
+    /// Names the missing range where retention took the position: the reader knows its own end of it.
+    fn whole(&self, fault: Error) -> Error {
+        match self.asker.check(self.partition, self.next, ASK_MAX) {
+            Err(named) if fault.code() == Code::Retention && named.code() == Code::Retention => named,
+            _ => fault,
+        }
+    }
+
     /// Fills a batch from the stash and the queue. True: the end of what is committed was met.
     fn fill(&mut self, batch: &mut Batch, limit: FetchLimit, wait: Duration) -> Result<bool> {
         if let Some(message) = self.stash.take() {
@@ -202,6 +210,7 @@ impl PartitionReader for Reader {
         if !self.ended()
             && let Err(fault) = self.fill(&mut batch, limit, wait)
         {
+            let fault = self.whole(fault);
             self.fault = Some(fault.clone());
             // What came before the fault is whole, and is given first.
             if batch.offsets.is_empty() {

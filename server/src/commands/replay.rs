@@ -47,6 +47,10 @@ pub struct Args {
     control: Option<String>,
     #[command(flatten)]
     sizes: Sizes,
+    /// Goes on where the log begins now, although retention took records that the live run had: the
+    /// events differ until everything that is remembered comes from what is left
+    #[arg(long)]
+    cold: bool,
     /// One JSON object as the last line, instead of text
     #[arg(long)]
     json: bool,
@@ -70,6 +74,9 @@ pub fn run(args: Args) -> Done {
     let sources = ports::sources(&program.plan, &registry)?;
     let until = ends(&sources)?;
     let control = control_of(&args, &log, &options.env, &program.name)?;
+    if !args.cold && !matches!(log, LogAt::Files { .. }) {
+        refuse_trimmed(&sources, control.as_ref())?;
+    }
     let tail = match known_references(control.as_ref())? {
         // The live run's own first load; a database of today would know too much.
         true => None,
@@ -120,6 +127,32 @@ pub fn run(args: Args) -> Done {
         super::say(&format!("events_sha256 {sha}"));
     }
     Ok(0)
+}
+
+/// Refuses logs that no longer begin where the live run began: at the offsets that its control log
+/// names, else at the first record there ever was.
+fn refuse_trimmed(sources: &BTreeMap<String, Arc<dyn Source>>, control: &dyn ControlLog) -> Result<()> {
+    let mut began: BTreeMap<(String, u32), i64> = BTreeMap::new();
+    for (_, record) in control.read(0, 0)?.0 {
+        if let Control::Partitions { table, members } = record {
+            began.extend(members.into_iter().map(|m| ((table.clone(), m.partition), m.first_offset)));
+        }
+    }
+    for (table, source) in sources {
+        for partition in source.partitions()? {
+            let first = began.get(&(table.clone(), partition.number)).copied().unwrap_or(0);
+            if partition.start > first {
+                return Err(Error::new(
+                    Code::Retention,
+                    format!("records {first} to {} are gone", partition.start - 1),
+                )
+                .at(Place::Position { topic: table.clone(), partition: partition.number, offset: first })
+                .expected("everything that the live run read, a recording of it, or --cold")
+                .act("operator: replay a recording, or pass --cold and compare only after the warm-up."));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn known_references(control: &dyn ControlLog) -> Result<bool> {
