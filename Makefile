@@ -61,6 +61,7 @@ bench:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches
 	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) | tee benches/results/files.txt
 	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 | tee benches/results/warehouse_day.txt
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile $(PROFILE) -p weir-vision --bench barcodes -- --codes 2 | tee benches/results/barcodes.txt
 
 # Minutes of processor time for training, and where frames and checkpoints stay.
 MINUTES := 34

@@ -1,7 +1,7 @@
 //! How many rendered barcodes are read, and how many wrongly: by symbology, module size, blur and turn.
 //!
-//! `cargo bench -p weir-vision --bench barcodes > benches/results/barcodes.txt`. The answer depends on
-//! the seed alone; it measures no time.
+//! `cargo bench -p weir-vision --bench barcodes -- --codes 8 > benches/results/barcodes.txt`. The answer
+//! depends on the seed alone; it measures no time.
 
 #[path = "render.rs"]
 mod render;
@@ -14,7 +14,6 @@ const SIZES: [f64; 6] = [1.0, 1.2, 1.5, 2.0, 3.0, 4.0];
 const BLURS: [f64; 4] = [0.0, 0.6, 1.0, 1.5];
 const TURNS: [(&str, &[f64]); 4] =
     [("0°", &[0.0]), ("±10°", &[10.0, -10.0]), ("±30°", &[30.0, -30.0]), ("90°", &[90.0])];
-const CODES: u64 = 8;
 
 /// Outcomes of one cell: sure and right, sure and wrong, right but not sure, wrong and not sure.
 #[derive(Default, Clone, Copy)]
@@ -25,13 +24,13 @@ struct Cell {
     off: u32,
 }
 
-fn cell(symbology: Symbology, px: f64, blur: f64, turns: &[f64], reader: &mut Reader) -> Cell {
+fn cell(symbology: Symbology, px: f64, blur: f64, turns: &[f64], codes: u64, reader: &mut Reader) -> Cell {
     // Every cell has codes of its own, whatever other cells there are.
     let seed = [symbology as u64, (px * 10.0) as u64, (blur * 10.0) as u64, turns[0] as u64];
     let mut chance =
         Chance(seed.iter().fold(0x9E37_79B9_7F4A_7C15, |s, v| (s ^ v).wrapping_mul(0x100_0000_01B3)));
     let mut cell = Cell::default();
-    for number in 0..CODES {
+    for number in 0..codes {
         let code = code(symbology, &mut chance);
         let frame = render(&code, px, turns[number as usize % turns.len()], blur, &mut chance);
         let found = reader.read(&frame, &[], &NothingKnown, &Stop::default()).expect("nothing stops it");
@@ -44,24 +43,35 @@ fn cell(symbology: Symbology, px: f64, blur: f64, turns: &[f64], reader: &mut Re
     cell
 }
 
-fn rows(symbology: Symbology) -> Vec<(f64, Vec<Cell>)> {
+fn rows(symbology: Symbology, codes: u64) -> Vec<(f64, Vec<Cell>)> {
     let mut reader = Reader::new(&Symbology::ALL);
     let mut rows = Vec::new();
     for px in SIZES {
         let cells = BLURS.iter().flat_map(|blur| TURNS.iter().map(move |(_, turns)| (*blur, *turns)));
-        rows.push((px, cells.map(|(blur, turns)| cell(symbology, px, blur, turns, &mut reader)).collect()));
+        rows.push((
+            px,
+            cells.map(|(blur, turns)| cell(symbology, px, blur, turns, codes, &mut reader)).collect(),
+        ));
     }
     assert_eq!(reader.panics(), 0, "the library panicked");
     rows
 }
 
+/// `--codes N`: codes of each cell.
+fn codes() -> u64 {
+    let arguments: Vec<String> = std::env::args().collect();
+    let given = arguments.iter().position(|a| a == "--codes").and_then(|at| arguments.get(at + 1));
+    given.and_then(|n| n.parse().ok()).unwrap_or(8)
+}
+
 fn main() {
+    let codes = codes();
     let all: Vec<(Symbology, Vec<(f64, Vec<Cell>)>)> = std::thread::scope(|scope| {
-        let threads = Symbology::ALL.map(|s| scope.spawn(move || (s, rows(s))));
+        let threads = Symbology::ALL.map(|s| scope.spawn(move || (s, rows(s, codes))));
         threads.into_iter().map(|t| t.join().expect("a thread")).collect()
     });
     println!("barcodes  rendered, no list of known codes, whole frame = the code and 10 modules around it");
-    println!("a cell    sure and right, of {CODES}; !n: n sure and wrong; ?n: n right but read once only");
+    println!("a cell    sure and right, of {codes}; !n: n sure and wrong; ?n: n right but read once only");
     println!("columns   blur (sigma in pixels), turn\n");
     print!("{:8} {:>5} ", "", "px");
     for blur in BLURS {
@@ -94,7 +104,7 @@ fn main() {
             println!();
         }
     }
-    let count = 4 * SIZES.len() as u64 * BLURS.len() as u64 * TURNS.len() as u64 * CODES;
+    let count = 4 * SIZES.len() as u64 * BLURS.len() as u64 * TURNS.len() as u64 * codes;
     println!("\nof {count} codes: {} sure and right, {} sure and wrong", total.right, total.wrong);
     println!("          {} right but not sure, {} wrong and not sure", total.maybe, total.off);
 }

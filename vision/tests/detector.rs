@@ -183,34 +183,6 @@ fn the_engines_agree() {
     }
 }
 
-/// The model that weir ships, on drawn frames.
-#[cfg(feature = "tract")]
-#[test]
-fn the_engines_agree_on_the_model_that_weir_ships() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/weir-floor.onnx");
-    let mut models: Vec<Model> = backends()
-        .into_iter()
-        .map(|b| Model::open(b, Settings::new(&path)).unwrap_or_else(|e| panic!("{e}")))
-        .collect();
-    for model in &mut models {
-        assert!(model.info().names.iter().any(|n| &**n == "barcode"));
-        assert_eq!((model.info().input, model.info().layout), ((320, 320), Layout::Rows));
-    }
-    let mut chance = Chance(11);
-    for _ in 0..100 {
-        let patches: Vec<_> = (0..20)
-            .map(|_| {
-                let (w, h) = (4 + chance.below(120) as u32, 4 + chance.below(90) as u32);
-                let (x, y) = (chance.below(640 - w as usize) as u32, chance.below(480 - h as usize) as u32);
-                (x, y, w, h, [chance.word() as u8, chance.word() as u8, chance.word() as u8])
-            })
-            .collect();
-        let frame = scene(640, 480, &patches);
-        let mut found = models.iter_mut().map(|m| m.detect(&[&frame], &Stop::default()).unwrap().remove(0));
-        assert_same(&found.next().unwrap(), &found.next().unwrap());
-    }
-}
-
 /// Boxes within half a pixel, scores within a thousandth; what stands at the limit may be there or not.
 #[cfg(feature = "tract")]
 fn assert_same(a: &[Detection], b: &[Detection]) {

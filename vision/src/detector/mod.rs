@@ -19,6 +19,7 @@ mod pack;
 #[cfg(feature = "tract")]
 mod pure;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,6 +154,13 @@ fn check_sha256(settings: &Settings, found: &str) -> Result<()> {
     }
 }
 
+/// An engine's panic is the model's fault: tract 0.23.9 has some for damaged graphs. It keeps nothing
+/// from one run to the next.
+fn guarded<T>(code: Code, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::new(code, "the engine panicked on it").expected("a whole ONNX file")))
+}
+
 impl Model {
     /// Opens a model and runs it once.
     ///
@@ -163,11 +171,11 @@ impl Model {
         let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
         check_sha256(&settings, &sha256)?;
         let place = at(&settings.path);
-        let (mut engine, facts) = match backend {
+        let (mut engine, facts) = guarded(Code::BadModel, || match backend {
             Backend::Ort(runtime) => onnxruntime::load(runtime, &bytes, settings.threads),
             #[cfg(feature = "tract")]
             Backend::Tract => pure::load(&bytes),
-        }
+        })
         .map_err(|e| e.or_at(place.clone()))?;
         drop(bytes);
         let names = names::find(&settings, &facts).map_err(|e| e.or_at(place.clone()))?;
@@ -176,7 +184,8 @@ impl Model {
         let mut packer = pack::Packer::new(input);
         let batch = facts.batch.unwrap_or(1);
         let shape = packer.grey(batch);
-        let given = engine.run(shape, packer.data(), &Stop::default()).map_err(|e| e.or_at(place.clone()))?;
+        let given = guarded(Code::BadModel, || engine.run(shape, packer.data(), &Stop::default()))
+            .map_err(|e| e.or_at(place.clone()))?;
         let layout = Layout::of(&given.shape, batch, names.len(), &facts).map_err(|e| e.or_at(place))?;
         let info = ModelInfo {
             path: settings.path.clone(),
@@ -194,7 +203,7 @@ impl Model {
         stop.check("packing frames")?;
         let batch = if self.batch_open { frames.len() } else { self.info.batch_max };
         let shape = self.packer.fill(frames, batch)?;
-        let given = self.engine.run(shape, self.packer.data(), stop)?;
+        let given = guarded(Code::Inference, || self.engine.run(shape, self.packer.data(), stop))?;
         let rows = self.info.layout.check(&given, batch)?;
         let mut found = Vec::with_capacity(frames.len());
         for (number, frame) in frames.iter().enumerate() {

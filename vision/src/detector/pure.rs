@@ -3,6 +3,8 @@
 //! One frame a run (tract optimises for one shape), one thread. A stop is seen between two nodes.
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
 use weir_contract::{Code, Error, Result};
 
 use super::engine::{Engine, Facts, Given, INPUT, bad};
@@ -34,7 +36,7 @@ pub fn load(bytes: &[u8]) -> Result<(Box<dyn Engine>, Facts)> {
     let mut facts = Facts::of_input(&dims, float32)?;
     for (key, value) in &model.properties {
         if let Some(key) = key.strip_prefix("onnx.metadata_props.")
-            && let Ok(text) = value.try_as_plain().and_then(|v| v.to_scalar::<String>().cloned())
+            && let Ok(text) = value.try_as_plain_ram().and_then(|v| v.to_scalar::<String>().cloned())
         {
             facts.metadata.insert(key.to_owned(), text);
         }
@@ -61,13 +63,13 @@ impl Engine for TractEngine {
         let outputs = state
             .run_plan_with_eval(tvec!(input.into()), |context, op, node, inputs| {
                 if stop.is_stopped() {
-                    return Err(format_err!("stopped"));
+                    return Err(TractError::msg("stopped"));
                 }
                 tract_onnx::tract_core::plan::eval(context, op, node, inputs)
             })
             .map_err(failed)?;
         let output = outputs.first().ok_or_else(|| Error::new(Code::Inference, "tract gave no output"))?;
-        let plain = output.try_as_plain().map_err(failed)?;
+        let plain = output.try_as_plain_ram().map_err(failed)?;
         let data = plain.as_slice::<f32>().map_err(failed)?.to_vec();
         Ok(Given { shape: output.shape().to_vec(), data })
     }
