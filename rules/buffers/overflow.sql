@@ -39,7 +39,8 @@ projected AS (
         *,
         CASE
             WHEN items_per_min > 0.5 THEN (capacity - fill) / items_per_min
-        END AS minutes_to_overflow
+        END AS minutes_to_overflow,
+        items_per_min - (overflow_off * capacity - fill) / horizon_min AS too_many_per_min
     FROM trend
 )
 
@@ -59,6 +60,6 @@ SELECT
         WHEN 'induct' THEN 'induct_throttle'
         ELSE 'throttle_inflow'
     END AS recommendation,
-    greatest(0.0, items_per_min - (overflow_off * capacity - fill) / horizon_min) AS quantity,
+    CASE WHEN too_many_per_min IS NOT NULL THEN greatest(0.0, too_many_per_min) END AS quantity,
     'items/min' AS quantity_unit
 FROM projected;

@@ -7,10 +7,10 @@ WITH checked AS (
         s.*,
         i.barcode AS known,
         CASE s.symbology WHEN 'EAN13' THEN s.barcode WHEN 'UPCA' THEN '0' || s.barcode END AS code,
-        count(*) OVER (
+        lag(s.scanned_at) OVER (
             PARTITION BY s.warehouse, s.station, s.barcode ORDER BY s.scanned_at
             RANGE BETWEEN INTERVAL '2 seconds' PRECEDING AND CURRENT ROW
-        ) AS scans_in_2_s
+        ) AS scanned_before
     FROM scans AS s LEFT JOIN items AS i ON s.barcode = i.barcode
 ),
 
@@ -34,7 +34,7 @@ judged AS (
                 - 25 * 48
             ) % 10 != 0 THEN 'bad_check_digit'
             WHEN known IS NULL THEN 'unknown_barcode'
-            WHEN scans_in_2_s > 1 THEN 'double_scan'
+            WHEN scanned_before IS NOT NULL THEN 'double_scan'
         END AS reason
     FROM checked
 )

@@ -23,7 +23,8 @@ WITH votes AS (
         count(d.brand) AS objects_seen,
         max(d.confidence) FILTER (WHERE d.brand = i.brand) AS right_confidence,
         max(d.confidence) FILTER (WHERE d.brand != i.brand) AS wrong_confidence,
-        first_value(d.brand ORDER BY d.confidence DESC) FILTER (WHERE d.brand != i.brand) AS wrong,
+        first_value(d.brand ORDER BY d.confidence DESC NULLS LAST)
+        FILTER (WHERE d.brand != i.brand) AS wrong,
         first_value(d.frame_uri ORDER BY d.confidence DESC NULLS LAST) AS frame_uri
     FROM scans AS s
     INNER JOIN stations AS st ON s.station = st.station
@@ -34,6 +35,7 @@ WITH votes AS (
             AND s.station = d.station
             AND d.captured_at BETWEEN s.scanned_at - INTERVAL '2 seconds'
             AND s.scanned_at + INTERVAL '3 seconds'
+    WHERE i.brand IS NOT NULL
     GROUP BY s.warehouse, s.station, s.scan_id, s.scanned_at, st.unit_id, st.stage, i.brand
 ),
 
