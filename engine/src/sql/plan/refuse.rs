@@ -87,7 +87,7 @@ fn not_yet(what: &str, instead: &str) -> Error {
     Error::new(Code::NotYet, what).expected(instead)
 }
 
-fn unbounded(what: &str, instead: &str) -> Error {
+fn unbounded_state(what: &str, instead: &str) -> Error {
     Error::new(Code::Unbounded, what).expected(instead)
 }
 
@@ -120,7 +120,7 @@ impl Walk<'_> {
     fn query(&mut self, query: &Query) {
         if let Some(with) = query.with.as_ref().filter(|w| w.recursive) {
             let what = "WITH RECURSIVE over a stream would never end";
-            self.add(unbounded(what, "WITH without RECURSIVE"), with.with_token.0.span);
+            self.add(unbounded_state(what, "WITH without RECURSIVE"), with.with_token.0.span);
         }
         if !self.streams(query) {
             return;
@@ -154,11 +154,14 @@ impl Walk<'_> {
             SetOperator::Union if kept => {}
             SetOperator::Union => {
                 let what = "UNION without ALL drops copies: it would keep every row for ever";
-                self.add(unbounded(what, "UNION ALL, and GROUP BY with an event-time column"), right.span());
+                self.add(
+                    unbounded_state(what, "UNION ALL, and GROUP BY with an event-time column"),
+                    right.span(),
+                );
             }
             other => {
                 let what = format!("{other} would keep every row for ever");
-                self.add(unbounded(&what, "an interval join, inner or left"), right.span());
+                self.add(unbounded_state(&what, "an interval join, inner or left"), right.span());
             }
         }
         self.sets(left);
@@ -179,13 +182,13 @@ impl Walk<'_> {
         match &select.distinct {
             Some(Distinct::Distinct) => {
                 let what = "DISTINCT over a stream would keep every row for ever";
-                self.add(unbounded(what, "GROUP BY with an event-time column or a window"), head);
+                self.add(unbounded_state(what, "GROUP BY with an event-time column or a window"), head);
             }
             Some(Distinct::On(columns)) => {
                 let what = "DISTINCT ON over a stream would keep every row for ever";
                 let span = columns.first().map_or(head, Spanned::span);
                 let instead = "first_value(… ORDER BY …) in GROUP BY with an event-time column or a window";
-                self.add(unbounded(what, instead), span);
+                self.add(unbounded_state(what, instead), span);
             }
             _ => {}
         }
@@ -333,7 +336,7 @@ fn json(operator: &str) -> Error {
 }
 
 fn crossing() -> Error {
-    unbounded(
+    unbounded_state(
         "a join of everything with everything would keep both sides for ever",
         "JOIN … ON with an equality, and between two streams a time condition",
     )
