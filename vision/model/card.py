@@ -18,10 +18,10 @@ Written by `card.py` from `metrics.json`; change those. The contract and how to 
 |---|---|
 | file | `{file}`, {kilobytes} kB, sha256 `{sha256}` |
 | finds | marks of {brands} invented brands, parcels, barcode labels (not what a barcode says) |
-| network | {parameters} parameters, convolutional, one output grid of stride 8; ONNX opset 13, fp32, contract `boxes-v1` |
+| network | {parameters} parameters, convolutional, one output grid of stride 8, looking at {inner} × {inner} pixels; ONNX opset 13, fp32, contract `boxes-v1` |
 | training data | {frames} frames of `weir-render`, domain `train`, seeds {seeds}; 40 % of them hard (any rotation, darker, more blur, more in the way, floors that do not exist) |
 | training | from scratch, PyTorch {torch} on CPU, {cpu_minutes} minutes of processor time, {steps} steps, {seen} pictures or pieces of pictures |
-| scores | fitted on 600 frames of their own (seed 101): of boxes with score s about the share s is right |
+| scores | fitted on {calibrated} frames of their own (seed 101): of boxes with score s about the share s is right |
 | time | {milliseconds} ms a frame (onnxruntime {onnxruntime}, {threads_text}) |
 
 ## Measured
@@ -93,6 +93,8 @@ def card(metrics):
         cpu_minutes=training["cpu_minutes"],
         steps=training["steps"],
         seen=f"{training['pictures_seen']:,}",
+        inner=metrics["inner_pixels"],
+        calibrated=metrics["calibration"]["frames"],
         milliseconds=held["milliseconds_per_frame"],
         onnxruntime=metrics["onnxruntime"],
         threads_text="median; the machine had other work",

@@ -135,15 +135,15 @@ def calibrated(results):
     return scale, shift
 
 
-def scored(args, folder, results, name):
-    """`weir-render score` at IoU 0.5, and the mean over IoU 0.5 to 0.95."""
+def scored(args, folder, results, name, steps=10):
+    """`weir-render score` at IoU 0.5, and the mean over `steps` of IoU from 0.5 on, 0.05 apart."""
     found = args.work / f"found-{name}.jsonl"
     with open(found, "w") as out:
         for label, boxes in results:
             rows = [[round(float(v), 5) for v in box] for box in boxes if box[4] > 0.001]
             out.write(json.dumps({"file": label["file"], "boxes": rows}) + "\n")
     means = []
-    for step in range(10):
+    for step in range(steps):
         command = [args.render, "score", "--labels", folder / "labels.jsonl", "--found", found]
         command += ["--iou", 0.5 + 0.05 * step, "--threshold", THRESHOLD]
         text = subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout
@@ -204,17 +204,24 @@ def figures(args, session, folder, name):
 
 def export_and_measure(net, args, sets, training):
     path = args.out / "weir-floor.onnx"
-    raw = args.work / "raw.onnx"
-    export(Detector(net), raw)
-    results, _ = detect(session_of(raw, args.threads), sets["calibration"])
+    # The size at which the network looks is the one that does best on the calibration frames.
+    raw, best = args.work / "raw.onnx", None
+    for inner in args.inner:
+        export(Detector(net, inner=inner), raw)
+        results, _ = detect(session_of(raw, args.threads), sets["calibration"])
+        found = scored(args, sets["calibration"], results, "calibration", 1)[1]
+        print(f"at {inner} pixels: mAP50 {found:.3f} on calibration frames", flush=True)
+        if best is None or found > best[0]:
+            best = (found, inner, results)
+    _, inner, results = best
     scale, shift = calibrated(results)
-    export(Detector(net, scale, shift), path)
+    export(Detector(net, scale, shift, inner), path)
 
     # The file must say what the network says.
     image = picture(sets["held_out"] / labels(sets["held_out"])[0]["file"])
     image = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255.0
     with torch.no_grad():
-        own = Detector(net, scale, shift).eval()(image)[0, :, 4].numpy()
+        own = Detector(net, scale, shift, inner).eval()(image)[0, :, 4].numpy()
     session = session_of(path, args.threads)
     (theirs,) = session.run(["detections"], {"images": image.numpy()})
     assert np.abs(own - theirs[0, :, 4]).max() < 1e-3, "the exported file differs from the network"
@@ -226,7 +233,8 @@ def export_and_measure(net, args, sets, training):
         "bytes": len(data),
         "parameters": sum(p.numel() for p in net.parameters()),
         "names": NAMES,
-        "calibration": {"scale": scale, "shift": shift},
+        "inner_pixels": inner,
+        "calibration": {"frames": len(results), "scale": scale, "shift": shift},
         "training": training,
         "onnxruntime": onnxruntime.__version__,
         "held_out": figures(args, session, sets["held_out"], "held-out"),

@@ -70,12 +70,15 @@ class Net(nn.Module):
 
 
 class Detector(nn.Module):
-    """The network with the decoding of its boxes; scores are `sigmoid(logit * scale + shift)` per class."""
+    """The network with the decoding of its boxes; scores are `sigmoid(logit * scale + shift)` per class.
 
-    def __init__(self, net, scale=None, shift=None, size=SIZE):
+    Takes pictures of SIZE; the network looks at them scaled to `inner`."""
+
+    def __init__(self, net, scale=None, shift=None, inner=SIZE):
         super().__init__()
         self.net = net
-        cells = size // STRIDE
+        self.inner = inner
+        cells = inner // STRIDE
         classes = len(NAMES)
         scale = torch.ones(classes) if scale is None else torch.tensor(scale, dtype=torch.float32)
         shift = torch.zeros(classes) if shift is None else torch.tensor(shift, dtype=torch.float32)
@@ -87,6 +90,8 @@ class Detector(nn.Module):
         self.cells = cells * cells
 
     def forward(self, images):
+        if self.inner != SIZE:
+            images = F.interpolate(images, size=(self.inner, self.inner), mode="bilinear", align_corners=False)
         heat, sides = self.net(images)
         score = torch.sigmoid(heat * self.scale + self.shift)
         # Only peaks speak: a parcel silences 5 x 5 cells around its middle, a mark or a barcode 3 x 3.
@@ -102,7 +107,7 @@ class Detector(nn.Module):
         sides = sides.view(-1, 2, 4, self.cells)
         low = self.middles - sides[:, :, 0:2]
         high = self.middles + sides[:, :, 2:4]
-        boxes = torch.cat([low, high], 2).clamp(0.0, self.cells**0.5) * STRIDE
+        boxes = torch.cat([low, high], 2).clamp(0.0, self.cells**0.5) * (STRIDE * SIZE / self.inner)
         boxes = boxes.permute(0, 1, 3, 2).reshape(-1, 2 * self.cells, 4)
         place = (group * self.cells + cell).unsqueeze(2).expand(-1, -1, 4)
         boxes = torch.gather(boxes, 1, place)

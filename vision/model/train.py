@@ -50,6 +50,8 @@ def arguments():
     parser.add_argument("--frames", type=int, default=4000, help="training frames per seed, of 3 seeds")
     parser.add_argument("--measured", type=int, default=800, help="frames of each measured domain")
     parser.add_argument("--minutes", type=float, default=34.0, help="processor time for training")
+    parser.add_argument("--calibrated", type=int, default=600, help="frames to fit scores on")
+    parser.add_argument("--inner", type=int, nargs="+", default=[SIZE], help="sizes to try; the best is exported")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=2)
@@ -312,7 +314,7 @@ def main():
     elif trainer.step == 0:
         sys.exit(f"train.py: no checkpoint in {args.work}")
     sets = {
-        "calibration": drawn(args, "train", CALIBRATION_SEED, 600),
+        "calibration": drawn(args, "train", CALIBRATION_SEED, args.calibrated),
         "held_out": drawn(args, "held-out", HELD_OUT_SEED, args.measured),
         "shifted": drawn(args, "shifted", SHIFTED_SEED, args.measured),
     }
