@@ -276,6 +276,9 @@ impl Edge {
             ScanEvent::Code { scanner, code, time } => {
                 let (lane, draft) = self.agent.code(scanner, &code, time, now);
                 self.push(lane, draft, now);
+                if let Some((_, counts)) = self.scanners.get_mut(scanner) {
+                    counts.codes += 1;
+                }
             }
             ScanEvent::State { scanner, trouble, counts } => {
                 if let Some(why) = &trouble {
