@@ -146,3 +146,34 @@ impl PhysicalExpr for Counted {
         self.inner.fmt_sql(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, StringArray};
+    use datafusion::arrow::datatypes::Field;
+    use datafusion::physical_expr::expressions::{binary, case, col, is_null, lit, try_cast};
+
+    use super::*;
+
+    /// CASE evaluates over the columns that it uses, renumbered, and later branches over fewer rows.
+    #[test]
+    fn a_cast_within_case_is_counted() {
+        let fields = ["a", "b", "c"].map(|n| Field::new(n, DataType::Int64, true));
+        let [a, b, c] = fields;
+        let schema = Arc::new(Schema::new(vec![a, b, c.with_data_type(DataType::Utf8)]));
+        let number = || try_cast(col("c", &schema).unwrap(), &schema, DataType::Int64).unwrap();
+        let none = is_null(col("c", &schema).unwrap()).unwrap();
+        let even = binary(number(), Operator::Modulo, lit(2_i64), &schema).unwrap();
+        let even = binary(even, Operator::Eq, lit(0_i64), &schema).unwrap();
+        let plain = case(None, vec![(none, lit("none")), (even, lit("even"))], Some(lit("other"))).unwrap();
+        let failures = Failures::default();
+        let counted = failures.count_in(&plain).unwrap();
+        let texts = StringArray::from(vec![Some("4"), None, Some("x"), Some("7"), None, Some("y")]);
+        let numbers = Arc::new(Int64Array::from(vec![0; 6]));
+        let batch = RecordBatch::try_new(schema, vec![numbers.clone(), numbers, Arc::new(texts)]).unwrap();
+        let value = counted.evaluate(&batch).unwrap().into_array(6).unwrap();
+        let expected = StringArray::from(vec!["even", "none", "other", "other", "none", "other"]);
+        assert_eq!(value.as_ref(), &expected as &dyn Array);
+        assert_eq!(failures.count(), 2);
+    }
+}

@@ -7,7 +7,8 @@ use super::*;
 /// A program with a stream, a view over it, reference tables and three rules in two files.
 const STREAMS: &str = "
 CREATE TABLE levels (
-    event_id TEXT NOT NULL, warehouse TEXT NOT NULL, unit_id TEXT NOT NULL, fill DOUBLE, at_ts TIMESTAMP NOT NULL,
+    event_id TEXT NOT NULL, warehouse TEXT NOT NULL, unit_id TEXT NOT NULL, fill DOUBLE, items BIGINT,
+    at_ts TIMESTAMP NOT NULL,
     WATERMARK FOR at_ts AS at_ts - INTERVAL '2 seconds'
 ) WITH (topic = 'levels', dedup = 'event_id', dedup_within = INTERVAL '10 minutes') PARTITIONED BY (warehouse);
 CREATE TABLE units (unit_id TEXT NOT NULL, capacity DOUBLE NOT NULL, active BOOLEAN NOT NULL, PRIMARY KEY (unit_id))
@@ -247,6 +248,11 @@ fn tests_that_are_not_valid_say_why() {
             "CREATE VIEW given.levels AS SELECT 'soon' AS at_ts;",
             new,
             "column `at_ts` of `given.levels`: `soon` is not a time; expected Timestamp(µs)",
+        ),
+        (
+            "CREATE VIEW given.levels AS SELECT '2026-03-01' AS at_ts, 10.5 AS items;",
+            new,
+            "column `items` of `given.levels`: 10.5 is not a whole number; expected Int64",
         ),
         (
             HEAD,
