@@ -171,8 +171,13 @@ impl Program {
                 })
                 .collect::<BTreeMap<_, _>>(),
         );
-        let mut loader = saved.map(|(_, state)| Loader::new(state));
-        for index in 0..world.graph.instances() {
+        let instances = world.graph.instances();
+        let mut states = Vec::new();
+        if let Some((_, state)) = saved {
+            let mut loader = Loader::new(state);
+            states = (0..instances).map(|_| loader.bytes()).collect::<Result<_>>()?;
+        }
+        let one = |index: usize| -> Result<Instance> {
             let mut lanes = Vec::new();
             for (source, table) in plan.sources.iter().enumerate().filter(|_| index < world.graph.tasks) {
                 let Some(partition) = partitions[source].iter().find(|p| p.number as usize == index) else {
@@ -193,9 +198,8 @@ impl Program {
                 }
             }
             let mut instance = Instance::new(Arc::clone(world), index, lanes)?;
-            if let Some(loader) = &mut loader {
-                let bytes = loader.bytes()?;
-                let mut own = Loader::new(bytes);
+            if let Some(state) = states.get(index) {
+                let mut own = Loader::new(state);
                 instance.restore(&mut own)?;
                 own.finish()?;
             }
@@ -214,7 +218,21 @@ impl Program {
                     partition.ok_or_else(|| Error::new(Code::Internal, "a lane without a partition"))?;
                 lane.open(&world.ports, partition, saved.is_some())?;
             }
-            self.instances.push(Arc::new(Mutex::new(instance)));
+            Ok(instance)
+        };
+        // At once: each opens writers of its own, and a broker takes its time over each (a fence, a look at
+        // the end); one after the other they would be the longest part of a restart.
+        let built = std::thread::scope(|scope| {
+            let one = &one;
+            let started: Vec<_> = (0..instances).map(|index| scope.spawn(move || one(index))).collect();
+            let done = started.into_iter().map(|thread| match thread.join() {
+                Ok(instance) => instance,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            done.collect::<Vec<_>>()
+        });
+        for instance in built {
+            self.instances.push(Arc::new(Mutex::new(instance?)));
         }
         if saved.is_none() {
             // The outputs' ends are known before anything is written.
