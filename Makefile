@@ -8,6 +8,7 @@
 #   make bench   benchmarks
 #   make check-edge-arm   type-checks the edge agent for the Raspberry Pi
 #   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
+#   make bench-latency   how soon an event is visible, against a Kafka of its own
 #   make fmt     formats the Rust code
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
@@ -20,7 +21,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge model fmt onnxruntime
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-latency model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,6 +78,12 @@ bench-edge:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile $(PROFILE) -p weir-edge --test throughput --no-run
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 WEIR_EDGE_SCANS=600000 taskset -c 0 $(CARGO) test --profile $(PROFILE) -q \
 	  -p weir-edge --test throughput -- --nocapture | grep -E '^(edge_|  )' | tee benches/results/edge.txt
+
+bench-latency:
+	@$(SETUP) build services
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server
+	WEIR_POSTGRES=unused scripts/with-services.sh $(CARGO_TARGET_DIR)/$(PROFILE)/visibility $(ARGS) \
+	  | tee benches/results/visibility.txt
 
 check-edge-arm:
 	scripts/check-edge-arm.sh
