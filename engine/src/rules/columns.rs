@@ -11,6 +11,7 @@ use weir_contract::{Code, Error, Result};
 
 use crate::base::StreamSchema;
 use crate::sql::catalog::{RuleKind, RuleOptions};
+use crate::sql::types::shown;
 
 /// Which column has which meaning. Indices are into the schema of the rule's query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Finder<'_> {
         if is(field.data_type()) {
             return Ok(column);
         }
-        Err(self.bad(format!("column `{}` is {}", field.name(), field.data_type()), expected))
+        Err(self.bad(format!("column `{}` is {}", field.name(), shown(field.data_type())), expected))
     }
 
     /// A column that may be absent or a bare NULL.
@@ -214,7 +215,7 @@ fn event_time_entry(f: &Finder<'_>, output: &StreamSchema, column: usize) -> Res
         "the query computes it or takes it from a side that may be missing, so nothing says when it is final"
             .to_string()
     } else {
-        format!("it is {data_type}")
+        format!("it is {}", shown(data_type))
     };
     let expected = if known.is_empty() {
         "a WATERMARK column, or one with a constant added, kept as event time by joins and groups".to_string()

@@ -89,12 +89,12 @@ fn a_missing_or_wrong_column_is_named_with_what_was_expected() {
         (without("warehouse"), vec!["event_time"], Code::BadRule, "no column `warehouse`", "warehouse"),
         (without("unit_id"), vec!["event_time"], Code::BadRule, "named by the option `key`", "unit_id"),
         (without("fire"), vec!["event_time"], Code::BadRule, "says when it fires", "`fire`"),
-        (with("fire", DataType::Int64), vec!["event_time"], Code::BadRule, "`fire` is Int64", "BOOLEAN"),
-        (with("clear", DataType::Utf8), vec!["event_time"], Code::BadRule, "`clear` is Utf8", "BOOLEAN"),
+        (with("fire", DataType::Int64), vec!["event_time"], Code::BadRule, "`fire` is BIGINT", "BOOLEAN"),
+        (with("clear", DataType::Utf8), vec!["event_time"], Code::BadRule, "`clear` is TEXT", "BOOLEAN"),
         (with("warehouse", DataType::Int32), vec!["event_time"], Code::BadRule, "`warehouse` is", "TEXT"),
         (with("quantity", DataType::Utf8), vec!["event_time"], Code::BadRule, "`quantity` is", "a number"),
         (with("severity", DataType::Int8), vec!["event_time"], Code::BadRule, "`severity` is", "TEXT"),
-        (with("event_time", DataType::Utf8), vec![], Code::NotEventTime, "it is Utf8", "a WATERMARK column"),
+        (with("event_time", DataType::Utf8), vec![], Code::NotEventTime, "it is TEXT", "a WATERMARK column"),
         (with("ts", US), vec!["ts"], Code::NotEventTime, "computes it", "the query has ts"),
     ] {
         let (got, said, hint) = error(&s, &stream(&columns, &times));

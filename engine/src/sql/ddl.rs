@@ -231,7 +231,8 @@ fn metadata(key: &str, data_type: &datafusion::arrow::datatypes::DataType) -> Re
     if fits {
         return Ok(found);
     }
-    Err(Error::new(Code::BadColumn, format!("metadata '{key}' does not fit {data_type}")).expected(expected))
+    let what = format!("metadata '{key}' does not fit {}", types::shown(data_type));
+    Err(Error::new(Code::BadColumn, what).expected(expected))
 }
 
 /// Lateness out of `c` or `c - INTERVAL '…'`.
@@ -283,7 +284,7 @@ fn watermark(elements: &Elements, options: &mut Options, errors: &mut Vec<Error>
     };
     let found = find(&column, &at, columns, errors)?;
     if found.data_type != TIMESTAMP {
-        let what = format!("the event-time column `{column}` is {}", found.data_type);
+        let what = format!("the event-time column `{column}` is {}", types::shown(&found.data_type));
         errors.push(Error::new(Code::BadColumn, what).at(at).expected("TIMESTAMP"));
         return None;
     }

@@ -52,6 +52,29 @@ const NAMES: [&str; 20] = [
 const EXPECTED: &str = "BOOLEAN, SMALLINT, INT, BIGINT, DOUBLE, DECIMAL(p, s), TEXT, JSON, BYTEA, DATE, TIMESTAMP, \
                         ARRAY<…> or STRUCT<…>";
 
+/// A type as the dialect names it, for messages.
+pub fn shown(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".into(),
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 | DataType::UInt64 => "BIGINT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Decimal128(p, s) => format!("DECIMAL({p}, {s})"),
+        DataType::Binary => "BYTEA".into(),
+        DataType::Date32 => "DATE".into(),
+        DataType::Timestamp(..) => "TIMESTAMP".into(),
+        DataType::Interval(_) => "INTERVAL".into(),
+        DataType::List(element) => format!("{}[]", shown(element.data_type())),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|f| format!("{} {}", f.name(), shown(f.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A column's type; `json` says that the column keeps JSON text of any kind.
 pub(super) struct ColumnType {
     pub data_type: DataType,

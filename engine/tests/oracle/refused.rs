@@ -15,7 +15,7 @@ use crate::suite::{blessing, files};
 
 const MARK: &str = "-->";
 /// Words of the planner below, which say nothing to the author of a rule.
-const FOREIGN: [&str; 11] = [
+const FOREIGN: [&str; 16] = [
     "DataFusion",
     "datafusion",
     "Error during planning",
@@ -25,6 +25,11 @@ const FOREIGN: [&str; 11] = [
     "sqltorel",
     "LogicalPlan",
     "EmptyRelation",
+    "Utf8",
+    "Int64",
+    "Float64",
+    "Timestamp(",
+    "MonthDayNano",
     "__asof",
     "backtrace",
 ];

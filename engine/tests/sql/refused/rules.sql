@@ -17,7 +17,7 @@ SELECT warehouse, k, ts, x > 1.0 AS fire FROM a;
 CREATE RULE bad WITH (kind = 'condition', key = 'k') AS
 SELECT warehouse, k, x AS event_time, x > 1.0 AS fire FROM a;
 --> W0207  rules.sql:17:1
--->   rule `bad`: `event_time` is not an event-time column: it is Float64
+-->   rule `bad`: `event_time` is not an event-time column: it is DOUBLE
 -->   expected  a WATERMARK column, or one with a constant added, kept as event time by joins and groups
 -->   act       rule author. Not retried.
 
@@ -39,7 +39,7 @@ SELECT warehouse, k, ts AS event_time, x > 1.0 AS fire FROM a;
 CREATE RULE bad WITH (kind = 'condition', key = 'k') AS
 SELECT warehouse, k, ts AS event_time, x AS fire FROM a;
 --> W0211  rules.sql:39:1
--->   rule `bad`: column `fire` is Float64
+-->   rule `bad`: column `fire` is DOUBLE
 -->   expected  BOOLEAN
 -->   act       rule author. Not retried.
 

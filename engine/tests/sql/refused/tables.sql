@@ -50,7 +50,7 @@ CREATE TABLE s (t TIMESTAMP) WITH (connector = 'memory', type = 'source');
 
 CREATE TABLE s (t TEXT, WATERMARK FOR t) WITH (connector = 'memory', type = 'source');
 --> W0205  tables.sql:51:39
--->   the event-time column `t` is Utf8
+-->   the event-time column `t` is TEXT
 -->   expected  TIMESTAMP
 -->   act       author of the script. Nothing was started.
 
