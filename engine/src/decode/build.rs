@@ -17,6 +17,7 @@ use weir_contract::{Code, Error, Result};
 
 use super::Reject;
 use super::kind::{Kind, Scratch, Slot, field_of};
+use super::record::Member;
 use super::scan::Scanner;
 use crate::base::internal_arrow;
 
@@ -32,8 +33,26 @@ pub(super) enum Builder {
     Binary(BinaryBuilder),
     Date(Date32Builder),
     Time(TimestampMicrosecondBuilder),
-    List { field: FieldRef, kind: Kind, element: Box<Builder>, offsets: Vec<i32>, nulls: NullBufferBuilder },
-    Struct { fields: Fields, kinds: Vec<(String, Kind)>, children: Vec<Builder>, nulls: NullBufferBuilder },
+    /// A STRUCT whose fields have slots of their own: of each its slot and its column.
+    Fields {
+        fields: Fields,
+        children: Vec<(usize, Builder)>,
+        nulls: NullBufferBuilder,
+    },
+    List {
+        field: FieldRef,
+        kind: Kind,
+        element: Box<Builder>,
+        offsets: Vec<i32>,
+        nulls: NullBufferBuilder,
+    },
+    /// A STRUCT inside an array, read from its text.
+    Struct {
+        fields: Fields,
+        kinds: Vec<(String, Kind)>,
+        children: Vec<Builder>,
+        nulls: NullBufferBuilder,
+    },
 }
 
 fn bug(what: &str) -> Error {
@@ -80,7 +99,22 @@ impl Builder {
         })
     }
 
-    pub fn append(&mut self, slot: Slot<'_>, scratch: &mut Scratch) -> Result<()> {
+    /// The column, or the field, that a member is built as.
+    pub fn of(member: &Member, rows: usize) -> Result<Builder> {
+        let data_type = member.built.as_ref().ok_or_else(|| bug("a member without a type"))?;
+        let (Some(members), DataType::Struct(fields)) = (&member.fields, data_type) else {
+            return Builder::new(data_type, &member.kind, rows);
+        };
+        let child = |name: &str| {
+            let member = members.by_name(name).ok_or_else(|| bug("a field that the table has not"))?;
+            Ok((member.slot, Builder::of(member, rows)?))
+        };
+        let children = fields.iter().map(|f| child(f.name())).collect::<Result<_>>()?;
+        Ok(Builder::Fields { fields: fields.clone(), children, nulls: NullBufferBuilder::new(rows) })
+    }
+
+    /// Appends one value; `slots` has the fields of a STRUCT.
+    pub fn append(&mut self, slot: Slot<'_>, slots: &[Slot<'_>], scratch: &mut Scratch) -> Result<()> {
         macro_rules! put {
             ($builder:expr, $($pattern:pat => $value:expr),+) => {
                 match slot {
@@ -111,6 +145,12 @@ impl Builder {
             },
             Builder::Date(b) => put!(b, Slot::Int(v) => i32::try_from(v).map_err(narrow)?),
             Builder::Time(b) => put!(b, Slot::Int(v) => v),
+            Builder::Fields { children, nulls, .. } => {
+                for (at, child) in children {
+                    child.append(slots[*at], slots, scratch)?;
+                }
+                nulls.append(matches!(slot, Slot::Raw(_)));
+            }
             Builder::List { kind, element, offsets, nulls, .. } => {
                 let mut length = offsets.last().copied().unwrap_or(0);
                 if let Slot::Raw(text) = slot {
@@ -118,7 +158,7 @@ impl Builder {
                     let read = Scanner::new(text).array(|s| {
                         let slot = kind.value(s, scratch)?;
                         length += 1;
-                        keep_first(&mut failed, element.append(slot, scratch));
+                        keep_first(&mut failed, element.append(slot, &[], scratch));
                         Ok(())
                     });
                     read.map_err(checked)?;
@@ -140,7 +180,7 @@ impl Builder {
                     read.map_err(checked)?;
                 }
                 for (child, slot) in children.iter_mut().zip(slots) {
-                    child.append(slot, scratch)?;
+                    child.append(slot, &[], scratch)?;
                 }
                 nulls.append(matches!(slot, Slot::Raw(_)));
             }
@@ -165,15 +205,23 @@ impl Builder {
                 let list = ListArray::try_new(Arc::clone(field), offsets, element.finish()?, nulls.finish());
                 Arc::new(list.map_err(internal_arrow)?)
             }
-            Builder::Struct { fields, children, nulls, .. } => {
-                let nulls_len = nulls.len();
-                let children = children.iter_mut().map(Builder::finish).collect::<Result<Vec<_>>>()?;
-                let built =
-                    StructArray::try_new_with_length(fields.clone(), children, nulls.finish(), nulls_len);
-                Arc::new(built.map_err(internal_arrow)?)
+            Builder::Fields { fields, children, nulls } => {
+                structs(fields, children.iter_mut().map(|(_, child)| child), nulls)?
             }
+            Builder::Struct { fields, children, nulls, .. } => structs(fields, children.iter_mut(), nulls)?,
         })
     }
+}
+
+fn structs<'b>(
+    fields: &Fields,
+    children: impl Iterator<Item = &'b mut Builder>,
+    nulls: &mut NullBufferBuilder,
+) -> Result<ArrayRef> {
+    let length = nulls.len();
+    let children = children.map(Builder::finish).collect::<Result<Vec<_>>>()?;
+    let built = StructArray::try_new_with_length(fields.clone(), children, nulls.finish(), length);
+    Ok(Arc::new(built.map_err(internal_arrow)?))
 }
 
 fn keep_first(failed: &mut Option<Error>, result: Result<()>) {

@@ -15,6 +15,7 @@ use super::build::Builder;
 use super::envelope::Origin;
 use super::generated::Generated;
 use super::kind::{Kind, Scratch, Slot};
+use super::reads::{Reads, narrowed};
 use super::record::{Member, Members};
 use super::rows::cast_column;
 use crate::base::internal_arrow;
@@ -26,8 +27,8 @@ use crate::sql::catalog::{ColumnSource, MetadataKey, TIMESTAMP_UNIT, TableSpec};
 pub struct Decoded {
     /// Index in the batch of each row's record, ascending.
     pub records: Vec<u32>,
-    /// The table's columns in DDL order, each with one value a row.
-    pub columns: Vec<ArrayRef>,
+    /// The table's columns in DDL order, each with one value a row; None where it is not built.
+    pub columns: Vec<Option<ArrayRef>>,
     /// Index in the batch and reason, ascending.
     pub rejects: Vec<(u32, Reject)>,
 }
@@ -44,6 +45,8 @@ struct Column {
     kind: Kind,
     from: From,
     nullable: bool,
+    /// The type that it is built with; None: it is checked only.
+    built: Option<DataType>,
 }
 
 /// Reads records of one table from one partition.
@@ -56,12 +59,16 @@ pub struct Decoder {
     partition: u32,
     trusted: bool,
     scratch: Scratch,
+    /// One for each column, then those of fields.
+    slots: usize,
 }
 
 impl Decoder {
+    /// Builds the columns of `reads`, the event time and what GENERATED columns are made of.
+    ///
     /// # Errors
     /// A GENERATED expression that cannot be planned, or a table without event time.
-    pub fn new(table: &TableSpec, partition: u32, trusted: bool) -> Result<Decoder> {
+    pub fn new(table: &TableSpec, partition: u32, trusted: bool, reads: &Reads) -> Result<Decoder> {
         let unit_us = match table.options.get(TIMESTAMP_UNIT).map(String::as_str) {
             None | Some("us") => 1,
             Some("ms") => 1_000,
@@ -72,10 +79,22 @@ impl Decoder {
                     .expected("us, ms or s"));
             }
         };
+        let event =
+            table.watermark.as_ref().and_then(|w| table.columns.iter().position(|c| c.name == w.column));
+        let event = event.ok_or_else(|| {
+            Error::new(Code::NotEventTime, format!("table `{}` has no event time", table.name))
+                .at(table.place.clone())
+                .expected("WATERMARK FOR column")
+        })?;
+        let generated = Generated::plan(&table.columns)?;
+        let mut reads = reads.clone();
+        let inputs = generated.iter().flat_map(Generated::inputs);
+        inputs.chain([event]).for_each(|column| reads.also(table, column));
         let columns = table
             .columns
             .iter()
-            .map(|c| {
+            .enumerate()
+            .map(|(index, c)| {
                 let json = matches!(c.source, ColumnSource::Json);
                 let from = match &c.source {
                     ColumnSource::Value | ColumnSource::Json => From::Value,
@@ -88,29 +107,26 @@ impl Decoder {
                     kind: Kind::of(&c.data_type, json, unit_us).map_err(|e| e.or_at(c.place.clone()))?,
                     from,
                     nullable: c.nullable,
+                    built: reads.data_type(index).cloned(),
                 })
             })
             .collect::<Result<Vec<Column>>>()?;
-        let event = table.watermark.as_ref().and_then(|w| columns.iter().position(|c| c.name == w.column));
-        let event = event.ok_or_else(|| {
-            Error::new(Code::NotEventTime, format!("table `{}` has no event time", table.name))
-                .at(table.place.clone())
-                .expected("WATERMARK FOR column")
-        })?;
+        let mut slots = columns.len();
         let members = columns
             .iter()
             .enumerate()
             .filter(|(_, c)| matches!(c.from, From::Value))
-            .map(|(slot, c)| Member { name: c.name.clone(), kind: c.kind.clone(), slot })
+            .map(|(slot, c)| Member::new(&c.name, &c.kind, slot, c.built.as_ref(), &mut slots))
             .collect();
         Ok(Decoder {
             event,
             members: Members::new(members),
-            generated: Generated::plan(&table.columns)?,
+            generated,
             topic: table.options.get("topic").unwrap_or(&table.name).clone(),
             partition,
             trusted,
             scratch: Scratch::default(),
+            slots,
             columns,
         })
     }
@@ -133,8 +149,7 @@ impl Decoder {
         let rows = decoded.records.len();
         let mut bad: Vec<(usize, Reject)> = Vec::new();
         if let Some(generated) = &self.generated {
-            let inputs = columns.iter().flatten().cloned().collect();
-            let (values, failed) = generated.evaluate(inputs, rows)?;
+            let (values, failed) = generated.evaluate(&columns, rows)?;
             bad = failed;
             let mut values = values.into_iter();
             for (index, column) in self.columns.iter().enumerate() {
@@ -146,12 +161,12 @@ impl Decoder {
                     let missing = (0..rows).filter(|&row| nulls.is_null(row));
                     bad.extend(missing.filter_map(|row| Some((row, self.missing(index)?))));
                 }
-                columns[index] = array;
+                columns[index] = array.filter(|_| column.built.is_some());
             }
         }
-        decoded.columns = columns.into_iter().flatten().collect();
-        if decoded.columns.len() != self.columns.len() {
-            return Err(Error::new(Code::Internal, "decode: a column was not built"));
+        decoded.columns = columns;
+        if decoded.columns.iter().map(Option::is_some).ne(self.columns.iter().map(|c| c.built.is_some())) {
+            return Err(Error::new(Code::Internal, "decode: not the columns that are read"));
         }
         if !bad.is_empty() {
             bad.sort_by_key(|(row, _)| *row); // stable: the first reason stays first
@@ -164,7 +179,7 @@ impl Decoder {
             let mut kept = keep.iter().copied();
             decoded.records.retain(|_| kept.next().unwrap_or(false));
             let mask = BooleanArray::from(keep);
-            for column in &mut decoded.columns {
+            for column in decoded.columns.iter_mut().flatten() {
                 *column = filter(column, &mask).map_err(internal_arrow)?;
             }
         }
@@ -183,34 +198,41 @@ impl Decoder {
             .then(|| Reject::new(Code::BadRecord, format!("`{}` is NULL and may not be", column.name)))
     }
 
-    fn builders(&self, rows: usize, wanted: impl Fn(&From) -> bool) -> Result<Vec<Option<Builder>>> {
-        let build = |c: &Column| match wanted(&c.from) {
-            true => Builder::new(&c.data_type, &c.kind, rows).map(Some),
-            false => Ok(None),
-        };
-        self.columns.iter().map(build).collect()
+    /// Builders of the columns that are built from a record's value or its envelope.
+    fn builders(&self, rows: usize, wanted: impl Fn(&From) -> bool) -> Result<Vec<(usize, Builder)>> {
+        let built = self.columns.iter().enumerate().filter(|(_, c)| wanted(&c.from));
+        built
+            .filter_map(|(index, c)| {
+                let data_type = c.built.as_ref()?;
+                Some(match self.members.by_slot(index) {
+                    Some(member) => Builder::of(member, rows),
+                    None => Builder::new(data_type, &c.kind, rows),
+                })
+                .map(|builder| builder.map(|b| (index, b)))
+            })
+            .collect()
     }
 
     fn records(&mut self, values: &BinaryArray, origin: &Origin<'_>, wanted: &[u32]) -> Result<Parts> {
         let mut builders = self.builders(wanted.len(), |from| !matches!(from, From::Generated))?;
-        let mut slots = vec![Slot::Absent; self.columns.len()];
+        let mut slots = vec![Slot::Absent; self.slots];
         let (mut records, mut rejects) = (Vec::with_capacity(wanted.len()), Vec::new());
         for &record in wanted {
             slots.fill(Slot::Absent);
             match self.fill(values, origin, record, &mut slots) {
                 Ok(()) => {
                     records.push(record);
-                    for (builder, slot) in builders.iter_mut().zip(&slots) {
-                        if let Some(builder) = builder {
-                            builder.append(*slot, &mut self.scratch)?;
-                        }
+                    for (index, builder) in &mut builders {
+                        builder.append(slots[*index], &slots, &mut self.scratch)?;
                     }
                 }
                 Err(reject) => rejects.push((record, reject)),
             }
         }
-        let finish = |b: &mut Option<Builder>| b.as_mut().map(Builder::finish).transpose();
-        let columns = builders.iter_mut().map(finish).collect::<Result<_>>()?;
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.columns.len()];
+        for (index, builder) in &mut builders {
+            columns[*index] = Some(builder.finish()?);
+        }
         Ok((records, columns, rejects))
     }
 
@@ -306,33 +328,31 @@ impl Decoder {
                 continue;
             }
             records.push(record);
-            for (builder, slot) in builders.iter_mut().zip(&slots) {
-                if let Some(builder) = builder {
-                    builder.append(*slot, &mut self.scratch)?;
-                }
+            for (index, builder) in &mut builders {
+                builder.append(slots[*index], &slots, &mut self.scratch)?;
             }
         }
         let indices = UInt32Array::from(records.clone());
         let whole = records.len() == batch.num_rows();
-        let mut columns: Vec<Option<ArrayRef>> = Vec::with_capacity(self.columns.len());
-        for (column, mut builder) in cast.into_iter().zip(builders) {
-            columns.push(match (column, builder.as_mut()) {
-                (Some(c), _) if whole => Some(c.array),
-                (Some(c), _) => Some(take(&c.array, &indices, None).map_err(internal_arrow)?),
-                (None, Some(builder)) => Some(builder.finish()?),
-                (None, None) => None,
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.columns.len()];
+        for ((slot, column), found) in columns.iter_mut().zip(&self.columns).zip(cast) {
+            let Some(data_type) = column.built.as_ref().filter(|_| matches!(column.from, From::Value)) else {
+                continue;
+            };
+            *slot = Some(match found {
+                Some(c) => {
+                    let array = narrowed(&c.array, data_type)?;
+                    if whole { array } else { take(&array, &indices, None).map_err(internal_arrow)? }
+                }
+                None => new_null_array(data_type, 0), // no record is a row
             });
         }
-        if hopeless.is_some() {
-            for (slot, column) in columns.iter_mut().zip(&self.columns) {
-                if slot.is_none() && matches!(column.from, From::Value) {
-                    *slot = Some(new_null_array(&column.data_type, 0));
-                }
-            }
+        for (index, builder) in &mut builders {
+            columns[*index] = Some(builder.finish()?);
         }
         Ok((records, columns, rejects))
     }
 }
 
-/// Row records, columns (None: generated later), rejects.
+/// Row records, columns (None: not built, or generated later), rejects.
 type Parts = (Vec<u32>, Vec<Option<ArrayRef>>, Vec<(u32, Reject)>);

@@ -30,8 +30,9 @@ pub(super) type Evaluated = (Vec<ArrayRef>, Vec<(usize, Reject)>);
 /// The generated columns of one table.
 #[derive(Debug)]
 pub(super) struct Generated {
-    /// The columns that expressions may read.
+    /// The columns that expressions read, and where they stand in the table.
     inputs: SchemaRef,
+    indices: Vec<usize>,
     columns: Vec<(String, DataType, Arc<dyn PhysicalExpr>)>,
 }
 
@@ -53,7 +54,7 @@ impl Generated {
         let inputs: SchemaRef = Arc::new(Schema::new(fields));
         let names = DFSchema::try_from(Arc::clone(&inputs)).map_err(internal)?;
         let state = SessionContext::new().state();
-        let mut planned = Vec::new();
+        let mut resolved = Vec::new();
         for column in columns {
             let ColumnSource::Generated(sql) = &column.source else { continue };
             let at = |error: Error| error.or_at(column.place.clone());
@@ -77,14 +78,39 @@ impl Generated {
             let map: Vec<usize> = (0..inputs.fields().len()).collect();
             let expr = unnormalize_col(resolve(&expr, &names, &map, &inputs).map_err(at)?);
             let cast = Expr::TryCast(TryCast::new(Box::new(expr), column.data_type.clone()));
-            let physical = state.create_physical_expr(cast, &names).map_err(plan_error).map_err(at)?;
-            planned.push((column.name.clone(), column.data_type.clone(), physical));
+            resolved.push((column, cast));
         }
-        Ok(Some(Generated { inputs, columns: planned }))
+        // Nothing else is built for them.
+        let read =
+            |c: &&ColumnSpec| resolved.iter().any(|(_, e)| e.column_refs().iter().any(|r| r.name == c.name));
+        let indices: Vec<usize> = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| !is_generated(c) && read(c))
+            .map(|(index, _)| index)
+            .collect();
+        let fields = indices.iter().map(|index| &columns[*index]);
+        let fields: Vec<Field> = fields.map(|c| Field::new(&c.name, c.data_type.clone(), true)).collect();
+        let inputs: SchemaRef = Arc::new(Schema::new(fields));
+        let names = DFSchema::try_from(Arc::clone(&inputs)).map_err(internal)?;
+        let physical = |(column, expr): (&ColumnSpec, Expr)| {
+            let planned = state.create_physical_expr(expr, &names).map_err(plan_error);
+            let planned = planned.map_err(|e| e.or_at(column.place.clone()))?;
+            Ok((column.name.clone(), column.data_type.clone(), planned))
+        };
+        let columns = resolved.into_iter().map(physical).collect::<Result<_>>()?;
+        Ok(Some(Generated { inputs, indices, columns }))
     }
 
-    /// Evaluates over `rows` rows of the input columns.
-    pub fn evaluate(&self, inputs: Vec<ArrayRef>, rows: usize) -> Result<Evaluated> {
+    /// The table's columns that the expressions read.
+    pub fn inputs(&self) -> impl Iterator<Item = usize> {
+        self.indices.iter().copied()
+    }
+
+    /// Evaluates over `rows` rows of the table's columns.
+    pub fn evaluate(&self, columns: &[Option<ArrayRef>], rows: usize) -> Result<Evaluated> {
+        let input = |index: &usize| columns.get(*index).cloned().flatten();
+        let inputs: Vec<ArrayRef> = self.indices.iter().filter_map(input).collect();
         let options = datafusion::arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.inputs), inputs, &options)
             .map_err(internal_arrow)?;

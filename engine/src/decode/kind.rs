@@ -59,7 +59,7 @@ pub(super) enum Slot<'a> {
     Bytes(&'a [u8]),
     /// Text that is base64 of the bytes.
     Base64(Text<'a>),
-    /// A checked array, object or JSON value, as written.
+    /// A checked array, object or JSON value, as written. Of a STRUCT that is built the fields have slots, too.
     Raw(&'a str),
 }
 
@@ -130,22 +130,25 @@ impl Kind {
             (Kind::Bool, Some(b't')) => scanner.word("true").map(|()| Slot::Bool(true)),
             (Kind::Bool, Some(b'f')) => scanner.word("false").map(|()| Slot::Bool(false)),
             (Kind::List(element), Some(b'[')) => {
-                scanner.array(|s| element.value(s, scratch).map(|_| ()))?;
+                scanner.array(|s| element.check(s, scratch).map(|_| ()))?;
                 Ok(Slot::Raw(scanner.since(from)))
             }
             (Kind::Struct(fields), Some(b'{')) => {
-                let mut seen: u128 = 0;
+                let (mut seen, mut seen_far) = (0u128, Vec::new());
                 scanner.object(|s, key| {
                     let Some(index) = field_of(fields, key.unescape(&mut scratch.key)) else {
                         return s.skip();
                     };
                     let bit = 1u128.checked_shl(index as u32).unwrap_or(0);
-                    if seen & bit != 0 {
+                    if seen & bit != 0 || (bit == 0 && seen_far.contains(&index)) {
                         let name = &fields[index].0;
                         return Err(Reject::new(Code::BadRecord, format!("field `{name}` is given twice")));
                     }
                     seen |= bit;
-                    fields[index].1.value(s, scratch).map(|_| ())
+                    if bit == 0 {
+                        seen_far.push(index);
+                    }
+                    fields[index].1.check(s, scratch).map(|_| ())
                 })?;
                 Ok(Slot::Raw(scanner.since(from)))
             }
@@ -167,11 +170,43 @@ impl Kind {
                     _ => Err(self.misfit("a string")),
                 }
             }
+            (Kind::Int16 | Kind::Int32 | Kind::Int64, Some(b'-' | b'0'..=b'9')) => {
+                match scanner.short_integer() {
+                    Some(value) if self.holds(value) => Ok(Slot::Int(value)),
+                    Some(_) => Err(self.too_big(scanner.since(from))),
+                    None => self.number(scanner.number()?),
+                }
+            }
             (_, Some(b'-' | b'0'..=b'9')) => self.number(scanner.number()?),
             _ => {
                 scanner.skip()?;
                 Err(self.misfit(scanner.since(from)))
             }
+        }
+    }
+
+    /// Reads one value that nobody wants: refused for the same reasons as by [`Kind::value`], but what it
+    /// gives says no more than whether it is NULL.
+    pub fn check<'a>(&self, scanner: &mut Scanner<'a>, scratch: &mut Scratch) -> Result<Slot<'a>> {
+        match (self, scanner.peek()) {
+            (Kind::Float64, Some(b'-' | b'0'..=b'9')) => {
+                let text = scanner.number()?;
+                // Without an exponent 308 digits are below the greatest double.
+                if text.len() <= 300 && !text.bytes().any(|b| matches!(b, b'e' | b'E')) {
+                    return Ok(Slot::Float(0.0));
+                }
+                self.number(text)
+            }
+            _ => self.value(scanner, scratch),
+        }
+    }
+
+    /// Whether an integer fits an integer type.
+    fn holds(&self, value: i64) -> bool {
+        match self {
+            Kind::Int16 => i16::try_from(value).is_ok(),
+            Kind::Int32 => i32::try_from(value).is_ok(),
+            _ => true,
         }
     }
 
@@ -183,12 +218,8 @@ impl Kind {
             text.parse().map_err(|_| self.too_big(text))
         };
         match self {
-            Kind::Int64 => Ok(Slot::Int(integer()?)),
-            Kind::Int32 => {
-                i32::try_from(integer()?).map(|n| Slot::Int(n.into())).map_err(|_| self.too_big(text))
-            }
-            Kind::Int16 => {
-                i16::try_from(integer()?).map(|n| Slot::Int(n.into())).map_err(|_| self.too_big(text))
+            Kind::Int16 | Kind::Int32 | Kind::Int64 => {
+                integer().and_then(|n| if self.holds(n) { Ok(Slot::Int(n)) } else { Err(self.too_big(text)) })
             }
             Kind::Float64 => match text.parse::<f64>() {
                 Ok(value) if value.is_finite() => Ok(Slot::Float(value)),

@@ -1,7 +1,9 @@
 //! Bytes to rows: rows + rejects = records, and a bad record never fails its neighbours.
 //!
-//! In:   one [`RawBatch`](crate::source::RawBatch) and which of its records are rows' records.
-//! Out:  [`Decoded`]: the table's columns, one row for each record that could be read, and the rejects.
+//! In:   one [`RawBatch`](crate::source::RawBatch) and which of its records are rows' records; which columns
+//!       are read ([`Reads`]).
+//! Out:  [`Decoded`]: the columns that are read, one row for each record that is right in every column of the
+//!       table, and the rejects.
 //! Owns: the formats, what fits a column's type, METADATA and GENERATED columns, NOT NULL.
 //!       Not event time (dates, guards, fates): that is `watermark`.
 //!
@@ -33,12 +35,14 @@ mod decoder;
 mod envelope;
 mod generated;
 mod kind;
+mod reads;
 mod record;
 mod rows;
 mod scan;
 
 pub use decoder::{Decoded, Decoder};
 pub use kind::{TIME_MAX, TIME_MIN};
+pub use reads::{Reads, narrowed};
 
 use weir_contract::Code;
 

@@ -29,6 +29,9 @@ pub(super) fn cast_column(
     if !keeps_meaning(from, target) {
         return Ok(Err(Reject::new(Code::BadRecord, format!("the file has {from}, the table {target}"))));
     }
+    if from == target && !matches!(target, DataType::Timestamp(..)) {
+        return Ok(Ok(CastColumn { array: ArrayRef::clone(array), misfits: None }));
+    }
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let cast = cast_with_options(array, target, &options).map_err(internal_arrow)?;
     let before = array.logical_nulls();

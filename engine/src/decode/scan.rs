@@ -90,16 +90,19 @@ impl<'a> Scanner<'a> {
 
     /// Reads an object: `field` is called behind each `key:` and must take the value.
     pub fn object(&mut self, mut field: impl FnMut(&mut Self, Text<'a>) -> Result<()>) -> Result<()> {
+        self.members(|s| {
+            let key = s.key()?;
+            field(s, key)
+        })
+    }
+
+    /// Reads an object: `member` must take a key, `:` and a value.
+    pub fn members(&mut self, mut member: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
         self.expect(b'{', "an object")?;
         self.enter()?;
         if !self.take(b'}') {
             loop {
-                if self.peek() != Some(b'"') {
-                    return Err(self.broken("a key in quotes"));
-                }
-                let key = self.string()?;
-                self.expect(b':', "`:`")?;
-                field(self, key)?;
+                member(self)?;
                 if self.take(b',') {
                     continue;
                 }
@@ -109,6 +112,30 @@ impl<'a> Scanner<'a> {
         }
         self.depth -= 1;
         Ok(())
+    }
+
+    /// Takes a key and its `:`.
+    pub fn key(&mut self) -> Result<Text<'a>> {
+        if self.peek() != Some(b'"') {
+            return Err(self.broken("a key in quotes"));
+        }
+        let key = self.string()?;
+        self.expect(b':', "`:`")?;
+        Ok(key)
+    }
+
+    /// Takes a key and its `:` if the key is written just so; `name` needs no escape (see [`unescaped`]).
+    pub fn known_key(&mut self, name: &str) -> Result<bool> {
+        self.peek();
+        let found = self.bytes()[self.at..]
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()))
+            .is_some_and(|rest| rest.first() == Some(&b'"'));
+        if found {
+            self.at += name.len() + 2;
+            self.expect(b':', "`:`")?;
+        }
+        Ok(found)
     }
 
     /// Reads an array: `element` must take one value.
@@ -185,6 +212,28 @@ impl<'a> Scanner<'a> {
         Ok(self.since(from))
     }
 
+    /// Takes an integer of at most 18 digits; None, and nothing taken, where anything else stands there.
+    pub fn short_integer(&mut self) -> Option<i64> {
+        self.peek();
+        let rest = &self.bytes()[self.at..];
+        let sign = usize::from(rest.first() == Some(&b'-'));
+        let mut value = 0i64;
+        let mut at = sign;
+        while let Some(digit) = rest.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+            if at - sign == 18 {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+            at += 1;
+        }
+        let whole = at > sign && (rest[sign] != b'0' || at == sign + 1);
+        if !whole || matches!(rest.get(at), Some(b'.' | b'e' | b'E')) {
+            return None;
+        }
+        self.at += at;
+        Some(if sign == 1 { -value } else { value })
+    }
+
     /// Reads a string; escapes are checked, surrogates too.
     pub fn string(&mut self) -> Result<Text<'a>> {
         self.expect(b'"', "a string")?;
@@ -241,7 +290,8 @@ fn plain(bytes: &[u8], mut at: usize) -> usize {
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
         let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
         if found != 0 {
-            break;
+            // Borrows make false finds above a true one only, so the lowest is the first.
+            return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
@@ -249,6 +299,11 @@ fn plain(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// Whether a name stands in JSON text as it is.
+pub(super) fn unescaped(name: &str) -> bool {
+    plain(name.as_bytes(), 0) == name.len()
 }
 
 fn hex(bytes: &[u8], at: usize) -> Option<u32> {

@@ -10,10 +10,16 @@ use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit}
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::util::display::array_value_to_string;
 
-use super::{Decoded, Decoder};
+use super::{Decoded, Decoder, Reads};
 use crate::source::{Header, NO_APPEND, Payload, RawBatch};
 use crate::sql::catalog::TableSpec;
 use crate::sql::{SourceFile, read};
+
+mod subsets;
+
+fn whole(table: &TableSpec) -> weir_contract::Result<Decoder> {
+    Decoder::new(table, 7, true, &Reads::all(table))
+}
 
 fn table(ddl: &str) -> TableSpec {
     let file = SourceFile { name: "t.sql".into(), folder: String::new(), text: ddl.into() };
@@ -37,7 +43,7 @@ fn json(records: &[&str]) -> RawBatch {
 }
 
 fn decode(ddl: &str, raw: &RawBatch) -> Decoded {
-    let mut decoder = Decoder::new(&table(ddl), 7, true).unwrap_or_else(|e| panic!("{e}"));
+    let mut decoder = whole(&table(ddl)).unwrap_or_else(|e| panic!("{e}"));
     let wanted: Vec<u32> = (0..raw.len() as u32).collect();
     decoder.decode(raw, &wanted).unwrap_or_else(|e| panic!("{e}"))
 }
@@ -50,7 +56,8 @@ fn show(decoded: &Decoded) -> String {
             true => "NULL".to_owned(),
             false => array_value_to_string(c, row).unwrap_or_else(|e| panic!("{e}")),
         };
-        let values: Vec<String> = decoded.columns[..decoded.columns.len() - 1].iter().map(value).collect();
+        let columns = &decoded.columns[..decoded.columns.len() - 1];
+        let values: Vec<String> = columns.iter().flatten().map(value).collect();
         lines.push((*record, format!("{record}: {}\n", values.join(" | "))));
     }
     lines.extend(decoded.rejects.iter().map(|(r, why)| (*r, format!("{r}: {} {}\n", why.code, why.reason))));
@@ -274,8 +281,7 @@ fn metadata_and_generated_columns() {
     assert!(show(&decode(ddl, &batch)).starts_with("0: W0102 `t` is NULL\n"));
     for (expr, code) in [("now()", "W0210"), ("b + 1", "W0202"), ("random()", "W0210")] {
         let ddl = format!("CREATE TABLE x (a TEXT, g TEXT GENERATED ALWAYS AS ({expr}), {T})");
-        let error =
-            Decoder::new(&table(&ddl), 0, true).err().map(|e| (e.code().to_string(), e.place().cloned()));
+        let error = whole(&table(&ddl)).err().map(|e| (e.code().to_string(), e.place().cloned()));
         let (found, place) = error.expect("refused");
         assert_eq!((found.as_str(), place.is_some()), (code, true), "{expr}");
     }

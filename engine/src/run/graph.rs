@@ -123,7 +123,7 @@ impl Graph {
             Graph { plan: Arc::clone(&plan), steps: vec![], edges: vec![], tasks, shards, partitions };
         graph.check_partitions()?;
         let mut step_of: BTreeMap<(NodeId, Flow), StepId> = BTreeMap::new();
-        let flows = flows_of(&plan, &used_nodes(&plan));
+        let flows = flows_of(&plan, &plan.used());
         for (id, flow) in flows.iter().enumerate().flat_map(|(id, f)| f.iter().map(move |f| (id, *f))) {
             let node = &plan.nodes[id];
             let twin = flow == Flow::Exchange && step_of.contains_key(&(id, Flow::Task));
@@ -307,21 +307,4 @@ fn sources_below(plan: &Plan, node: NodeId, found: &mut Vec<usize>) {
     for input in &plan.nodes[node].inputs {
         sources_below(plan, *input, found);
     }
-}
-
-fn used_nodes(plan: &Plan) -> Vec<bool> {
-    let mut used = vec![false; plan.nodes.len()];
-    for output in &plan.outputs {
-        used[output.node()] = true;
-    }
-    for id in (0..plan.nodes.len()).rev() {
-        if used[id] {
-            plan.nodes[id].inputs.iter().for_each(|i| used[*i] = true);
-        }
-    }
-    // Every source runs: its fates are counted whether or not anybody reads it.
-    for (id, node) in plan.nodes.iter().enumerate() {
-        used[id] |= matches!(node.op, Op::Source(_));
-    }
-    used
 }

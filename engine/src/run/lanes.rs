@@ -20,7 +20,7 @@ use weir_contract::{Code, Error, Place, Result};
 use super::controls::Mark;
 use super::graph::{Flow, StepId};
 use super::options::Ports;
-use crate::base::NOTHING;
+use crate::base::{NOTHING, StreamSchema};
 use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch};
 use crate::sql::catalog::{AppendTime, TableSpec};
 use crate::state::{Loader, Saver};
@@ -62,9 +62,10 @@ impl TaskLane {
         (step, flow): (StepId, Flow),
         first: bool,
         append: AppendTime,
+        stream: StreamSchema,
         watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
     ) -> Result<Self> {
-        let spec = LaneSpec { table: Arc::clone(&table), input: source as i32, partition, append };
+        let spec = LaneSpec { table: Arc::clone(&table), input: source as i32, partition, append, stream };
         Ok(Self {
             table,
             source,

@@ -39,7 +39,8 @@ use crate::state::Loader;
 pub fn plan_version(plan: &Plan) -> String {
     let mut text = String::new();
     for node in &plan.nodes {
-        text.push_str(&format!("{:?} {:?} {:?}\n", node.op, node.inputs, node.place));
+        let columns: Vec<_> = node.stream.schema.fields().iter().map(|f| (f.name(), f.data_type())).collect();
+        text.push_str(&format!("{:?} {:?} {:?} {columns:?}\n", node.op, node.inputs, node.place));
     }
     for output in &plan.outputs {
         text.push_str(match output {
@@ -193,6 +194,7 @@ impl Program {
                         (step, of.flow),
                         nth == 0,
                         append,
+                        of.stream.clone(),
                         Arc::clone(&watermarks),
                     )?);
                 }

@@ -19,9 +19,8 @@ use weir_contract::{Code, Error, EventTime, Place, Result, Span};
 use super::counts::Counts;
 use super::dedup::{Keys, Seen};
 use super::side::{SIDE_BYTES_MAX, SideRecord, SideWhy};
-use super::stream_schema;
 use crate::base::{FOREVER, NOTHING, StreamSchema, internal_arrow, shift};
-use crate::decode::{Decoder, Reject, TIME_MAX, TIME_MIN};
+use crate::decode::{Decoder, Reads, Reject, TIME_MAX, TIME_MIN, narrowed};
 use crate::source::{NO_APPEND, Payload, RawBatch};
 use crate::sql::catalog::{AppendTime, TableSpec};
 use crate::state::{Loader, Saver};
@@ -38,12 +37,15 @@ pub struct LaneSpec {
     pub partition: u32,
     /// `Untrusted` turns the guard off and ignores every append time.
     pub append: AppendTime,
+    /// The shape of the rows that it gives: the table's [`stream_schema`](super::stream_schema), without
+    /// what nobody reads. No record's fate depends on it.
+    pub stream: StreamSchema,
 }
 
 /// What one batch gave.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// Processed rows in offset order, in the table's stream schema; None where there are none.
+    /// Processed rows in offset order, in the lane's stream; None where there are none.
     pub rows: Option<RecordBatch>,
     pub late: Vec<SideRecord>,
     pub rejected: Vec<SideRecord>,
@@ -53,7 +55,8 @@ pub struct Taken {
 pub struct Lane {
     spec: LaneSpec,
     name: Arc<str>,
-    stream: StreamSchema,
+    /// The table's columns that the stream has, in its order.
+    given: Vec<usize>,
     decoder: Decoder,
     lateness: Span,
     /// Column and state of duplicates.
@@ -71,24 +74,27 @@ impl Lane {
     /// A table without event time, or a GENERATED column that cannot be planned.
     pub fn new(spec: LaneSpec) -> Result<Lane> {
         let table = &spec.table;
-        let stream = stream_schema(table)?;
+        let position = |name: &str| table.columns.iter().position(|c| c.name == name);
+        let given = spec.stream.schema.fields().iter().filter_map(|f| position(f.name())).collect();
+        let mut reads = Reads::of(table, &spec.stream.schema);
         let trusted = spec.append != AppendTime::Untrusted;
         let dedup = match &table.dedup {
             None => None,
             Some(dedup) => {
-                let column = table.columns.iter().position(|c| c.name == dedup.column).ok_or_else(|| {
+                let column = position(&dedup.column).ok_or_else(|| {
                     Error::new(Code::UnknownName, format!("there is no column `{}`", dedup.column))
                         .at(table.place.clone())
                 })?;
+                reads.also(table, column);
                 Some((column, Seen::new(dedup.within)))
             }
         };
         Ok(Lane {
             name: table.name.as_str().into(),
-            decoder: Decoder::new(table, spec.partition, trusted)?,
+            decoder: Decoder::new(table, spec.partition, trusted, &reads)?,
             lateness: table.watermark.as_ref().map_or(0, |w| w.lateness),
             dedup,
-            stream,
+            given,
             position: 0,
             watermark: NOTHING,
             highest: NOTHING,
@@ -178,9 +184,9 @@ impl Lane {
         let decoded = self.decoder.decode(&raw, &wanted)?;
         rejects.extend(decoded.rejects);
         let times: PrimitiveArray<TimestampMicrosecondType> =
-            decoded.columns[self.decoder.event()].as_primitive().clone();
+            built(&decoded.columns, self.decoder.event())?.as_primitive().clone();
         let keys = match &self.dedup {
-            Some((column, _)) => Some(Keys::of(&decoded.columns[*column])?),
+            Some((column, _)) => Some(Keys::of(built(&decoded.columns, *column)?)?),
             None => None,
         };
         let mut taken = Taken::default();
@@ -230,7 +236,7 @@ impl Lane {
         self.counts.records += raw.len() as u64;
         self.counts.rejects += rejects.len() as u64;
         self.counts.check()?;
-        taken.rows = self.rows(&raw, &decoded.records, decoded.columns, processed)?;
+        taken.rows = self.rows(&raw, &decoded.records, &decoded.columns, processed)?;
         self.reach(next);
         Ok(taken)
     }
@@ -407,7 +413,7 @@ impl Lane {
         &self,
         raw: &RawBatch,
         records: &[u32],
-        mut columns: Vec<ArrayRef>,
+        columns: &[Option<ArrayRef>],
         processed: Vec<bool>,
     ) -> Result<Option<RecordBatch>> {
         let kept = processed.iter().filter(|p| **p).count();
@@ -417,11 +423,15 @@ impl Lane {
         let partition = i32::try_from(self.spec.partition)
             .map_err(|_| Error::new(Code::Internal, "a partition number passes Int32"))?;
         let rows = records.len();
+        let fields = self.spec.stream.schema.fields();
+        let given = self.given.iter().zip(fields).map(|(c, f)| narrowed(built(columns, *c)?, f.data_type()));
+        let mut columns = given.collect::<Result<Vec<ArrayRef>>>()?;
         columns.push(Arc::new(Int32Array::from_value(self.spec.input, rows)));
         columns.push(Arc::new(Int32Array::from_value(partition, rows)));
         columns
             .push(Arc::new(Int64Array::from_iter_values(records.iter().map(|r| raw.offsets[*r as usize]))));
-        let batch = RecordBatch::try_new(Arc::clone(&self.stream.schema), columns).map_err(internal_arrow)?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.spec.stream.schema), columns).map_err(internal_arrow)?;
         if kept == rows {
             return Ok(Some(batch));
         }
@@ -469,6 +479,11 @@ impl Lane {
             _ => Err(damaged("is of a table with another dedup")),
         }
     }
+}
+
+fn built(columns: &[Option<ArrayRef>], column: usize) -> Result<&ArrayRef> {
+    let found = columns.get(column).and_then(Option::as_ref);
+    found.ok_or_else(|| Error::new(Code::Internal, "a column that a lane needs was not built"))
 }
 
 enum Fate {

@@ -29,7 +29,8 @@ fn table(ddl: &str) -> Arc<TableSpec> {
 }
 
 fn lane(table: &Arc<TableSpec>, append: AppendTime) -> Lane {
-    let spec = LaneSpec { table: Arc::clone(table), input: 3, partition: 1, append };
+    let stream = stream_schema(table).unwrap_or_else(|e| panic!("{e}"));
+    let spec = LaneSpec { table: Arc::clone(table), input: 3, partition: 1, append, stream };
     Lane::new(spec).unwrap_or_else(|e| panic!("{e}"))
 }
 

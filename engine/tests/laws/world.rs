@@ -11,6 +11,7 @@ use weir_engine::control::{Control, RowChange};
 use weir_engine::operators::Unmatched;
 use weir_engine::run::{Options, Ports, Stop, run};
 use weir_engine::sql::plan::ir::{Output, Plan};
+use weir_engine::sql::plan::narrow;
 use weir_engine::watermark::Counts;
 
 /// Topics that weir writes beside the program's own.
@@ -303,7 +304,7 @@ impl World {
                 clock: Arc::new(WallClock),
                 until: None,
             };
-            run(plan.clone(), ports, options.clone(), stop).unwrap()
+            run(narrow(plan.clone()).unwrap(), ports, options.clone(), stop).unwrap()
         };
         for place in &shape.breaks {
             let (Break::Stop(share) | Break::Kill(share)) = *place;

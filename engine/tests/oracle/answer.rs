@@ -56,7 +56,9 @@ pub fn processed(
     let (mut rows, mut highest) = (Vec::new(), NOTHING);
     for partition in source.partitions().unwrap() {
         let append = table.append_time.unwrap_or(AppendTime::Broker);
-        let spec = LaneSpec { table: Arc::clone(table), input, partition: partition.number, append };
+        let stream = stream_schema(table).unwrap();
+        let (copy, number) = (Arc::clone(table), partition.number);
+        let spec = LaneSpec { table: copy, input, partition: number, append, stream };
         let mut lane = Lane::new(spec).unwrap();
         for record in control {
             if let Control::Idle { table: of, partition: p, offset, watermark } = record

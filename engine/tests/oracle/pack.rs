@@ -10,7 +10,7 @@ use weir_engine::connect::memory::{MemoryLog, MemoryRecord};
 use weir_engine::control::{Control, RowChange};
 use weir_engine::run::{Options, Ports, Stop, run};
 use weir_engine::sql::plan::ir::{Output, Plan};
-use weir_engine::sql::plan::plan;
+use weir_engine::sql::plan::{narrow, plan_whole};
 use weir_engine::sql::{load, read};
 use weir_sim::{Day, DayOptions, IncidentRates, Item, Topic};
 
@@ -121,7 +121,7 @@ fn pack() -> Plan {
     for table in script.tables.iter_mut().filter(|t| t.watermark.is_some()) {
         table.append_time = Some(weir_engine::sql::catalog::AppendTime::Producer);
     }
-    with_rule_rows(plan(&script).unwrap_or_else(|e| panic!("{}", suite::shown(e))))
+    with_rule_rows(plan_whole(&script).unwrap_or_else(|e| panic!("{}", suite::shown(e))))
 }
 
 /// Lines of every output topic, by topic.
@@ -155,7 +155,7 @@ fn streamed(floor: &Floor, plan: &Plan) -> BTreeMap<String, Vec<String>> {
     let options = Options { external_control: true, ..Options::default() };
     let stop = Stop::default();
     stop.drain();
-    run(plan.clone(), ports, options, &stop).unwrap();
+    run(narrow(plan.clone()).unwrap(), ports, options, &stop).unwrap();
     let read = |topic: &String| {
         let partitions = 0..log.partition_count(topic).unwrap();
         let records = partitions.flat_map(|p| log.records(topic, p).unwrap());

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use weir_engine::run::output::visible_columns;
 use weir_engine::sql::catalog::TableKind;
 use weir_engine::sql::plan::ir::{NodeId, Plan};
-use weir_engine::sql::plan::plan;
+use weir_engine::sql::plan::plan_whole;
 use weir_engine::sql::{SourceFile, read};
 
 use crate::answer::{rows_of, with_rule_rows};
@@ -79,7 +79,8 @@ pub fn accepted() -> Vec<Query> {
     queries
 }
 
-/// Plans scripts, the rows of rules written out too. A sink takes the columns that it is given.
+/// Plans scripts, the rows of rules written out too. A sink takes the columns that it is given. Nodes have
+/// all their columns: the batch form reads them, and streaming leaves out what nobody reads (`World::run`).
 ///
 /// # Errors
 /// What the planner says, with the name of the script in front.
@@ -87,7 +88,7 @@ pub fn planned(scripts: Vec<(String, String)>) -> Result<Plan, Vec<weir_contract
     let file = |(name, text): (String, String)| SourceFile { name, folder: String::new(), text };
     let mut script = read(&scripts.into_iter().map(file).collect::<Vec<_>>())?;
     script.tables.iter_mut().filter(|t| t.kind == TableKind::Sink).for_each(|t| t.columns.clear());
-    plan(&script).map(with_rule_rows)
+    plan_whole(&script).map(with_rule_rows)
 }
 
 pub fn shown(errors: Vec<weir_contract::Error>) -> String {

@@ -22,7 +22,7 @@ pub type NodeId = usize;
 /// What a node does with its inputs.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Processed rows of a source table.
+    /// Processed rows of a source table: those of its columns that the node's schema has.
     Source(Arc<TableSpec>),
     /// `columns` are all output columns; `times` gives for each output time its input and shift.
     Project {
@@ -180,6 +180,22 @@ pub struct Plan {
     pub sources: Vec<Arc<TableSpec>>,
     /// Reference and memory tables.
     pub references: Vec<Arc<TableSpec>>,
-    /// Visible columns of each planned view: its node and the node's columns, in view order.
+    /// Visible columns of each planned view that the node has: its node and the node's columns, in view
+    /// order.
     pub views: BTreeMap<String, (NodeId, Vec<usize>)>,
+}
+
+impl Plan {
+    /// Which nodes run: those that an output needs, and every source, whose fates are counted whether or
+    /// not anybody reads it.
+    pub fn used(&self) -> Vec<bool> {
+        let mut used: Vec<bool> = self.nodes.iter().map(|n| matches!(n.op, Op::Source(_))).collect();
+        self.outputs.iter().for_each(|output| used[output.node()] = true);
+        for id in (0..self.nodes.len()).rev() {
+            if used[id] {
+                self.nodes[id].inputs.iter().for_each(|i| used[*i] = true);
+            }
+        }
+        used
+    }
 }

@@ -15,6 +15,7 @@ pub mod expr;
 pub mod functions;
 pub mod ir;
 mod join;
+mod narrow;
 mod over;
 mod refuse;
 mod session;
@@ -34,6 +35,7 @@ use self::build::{Builder, Rel};
 pub use self::errors::place_of;
 use self::errors::placed;
 use self::ir::{Node, Op, Output, Place, Plan};
+pub use self::narrow::narrow;
 use self::refuse::{Names, refuse};
 pub use self::session::{Session, context};
 pub use self::stream::stream_schema;
@@ -42,8 +44,14 @@ use crate::sql::catalog::{
     TableSpec, ViewSpec,
 };
 
-/// Plans a whole program. All errors are collected; each stands at its statement's place.
+/// Plans a whole program, without the columns that nobody reads. All errors are collected; each stands at
+/// its statement's place.
 pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
+    narrow(plan_whole(script)?).map_err(|e| vec![e])
+}
+
+/// The plan in which every node has all its columns; its nodes have the ids of `plan`'s.
+pub fn plan_whole(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
     let mut planner = match Planner::new(script) {
         Ok(planner) => planner,
         Err(error) => return Err(vec![error]),

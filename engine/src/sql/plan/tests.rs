@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use datafusion::arrow::datatypes::{DataType, FieldRef, Fields};
+
 use crate::sql::{load, read};
 
 use super::ir::{Op, Place, Plan};
@@ -147,5 +149,58 @@ fn an_output_has_the_columns_that_its_query_names() {
         let stream = &plan.nodes[plan.outputs[0].node()].stream;
         let names = stream.schema.fields().iter().map(|f| f.name().as_str());
         assert_eq!(names.take_while(|n| !n.starts_with("__")).collect::<Vec<_>>(), wanted, "{sql}");
+    }
+}
+
+/// The columns of a source, with the fields of STRUCTs, without position.
+fn read_of(plan: &Plan, table: &str) -> String {
+    fn shown(fields: &Fields) -> Vec<String> {
+        let inner = |f: &FieldRef| match f.data_type() {
+            DataType::Struct(fields) => format!("{}({})", f.name(), shown(fields).join(", ")),
+            _ => f.name().clone(),
+        };
+        fields.iter().map(inner).collect()
+    }
+    let node = plan.nodes.iter().find(|n| matches!(&n.op, Op::Source(t) if t.name == table)).unwrap();
+    let names = shown(node.stream.schema.fields());
+    let (read, position) = names.split_at(names.len() - 3);
+    assert_eq!(position, ["__i", "__p", "__o"]);
+    read.join(", ")
+}
+
+#[test]
+fn a_source_has_the_columns_that_somebody_reads() {
+    let nested =
+        "CREATE TABLE s (warehouse TEXT NOT NULL, v STRUCT<a BIGINT, b STRUCT<c TEXT, d TEXT>>, w TEXT,
+        ts TIMESTAMP NOT NULL, WATERMARK FOR ts) WITH (connector = 'memory', type = 'source')
+        PARTITIONED BY (warehouse);
+        CREATE VIEW both AS SELECT warehouse, k, x, ts FROM a UNION ALL SELECT warehouse, k, y, at_ts FROM b;
+        CREATE VIEW unread AS SELECT n + 1 AS more, ts, warehouse FROM a;
+        CREATE VIEW wide AS SELECT a.warehouse, k, x + 1 AS x1, n + 1 AS n1, v['b'] AS b, s.ts FROM a
+          JOIN s ON a.warehouse = s.warehouse AND s.ts BETWEEN a.ts AND a.ts + INTERVAL '1 second';";
+    for (sql, table, wanted) in [
+        ("SELECT k FROM a WHERE x > 1", "a", "warehouse, k, x, ts"),
+        ("SELECT * FROM a", "a", "warehouse, k, x, n, ts"),
+        ("SELECT k FROM a", "b", "warehouse, at_ts"),
+        ("SELECT k, sum(n) FROM a WHERE x > 1 GROUP BY k, tumble(INTERVAL '1 second')", "a", "warehouse, k, x, n, ts"),
+        ("SELECT count(*) FROM a GROUP BY warehouse, tumble(INTERVAL '1 second')", "a", "warehouse, ts"),
+        ("SELECT v['b']['c'] FROM s WHERE v['a'] > 1", "s", "warehouse, v(a, b(c)), ts"),
+        ("SELECT v['a'] FROM s WHERE v IS NOT NULL", "s", "warehouse, v(a, b(c, d)), ts"),
+        ("SELECT k FROM both", "a", "warehouse, k, ts"),
+        ("SELECT x FROM both WHERE warehouse = 'W'", "b", "warehouse, y, at_ts"),
+        ("SELECT b['d'], k FROM wide", "s", "warehouse, v(b(d)), ts"),
+        ("SELECT n1 FROM wide", "a", "warehouse, n, ts"),
+        ("SELECT a.n FROM a JOIN r ON a.k = r.k AND r.v < a.x", "a", "warehouse, k, x, n, ts"),
+        (
+            "SELECT lag(x) OVER (PARTITION BY warehouse ORDER BY ts RANGE BETWEEN INTERVAL '1 second' PRECEDING
+               AND CURRENT ROW) FROM a",
+            "a",
+            "warehouse, x, ts",
+        ),
+        ("SELECT a.k FROM a ASOF JOIN b ON a.warehouse = b.warehouse AND a.ts >= b.at_ts
+            AND b.at_ts >= a.ts - INTERVAL '1 second'", "b", "warehouse, at_ts"),
+    ] {
+        let plan = query(&format!("{nested}\n{sql}")).unwrap_or_else(|e| panic!("{sql}\n{e}"));
+        assert_eq!(read_of(&plan, table), wanted, "{sql}");
     }
 }
