@@ -36,7 +36,7 @@ use crate::sql::SourceFile;
 use crate::sql::catalog::{RuleSpec, Script, ViewSpec};
 use crate::sql::nearest::suggest;
 use crate::sql::plan::ir::Plan;
-use crate::sql::plan::plan;
+use crate::sql::plan::{plan, plan_whole};
 use crate::state::json;
 
 /// A program whose rules are tested.
@@ -71,7 +71,7 @@ impl RuleTests {
         for rule in &mut script.rules {
             rule.options.enabled = true;
         }
-        let plan = plan(&script)?;
+        let plan = plan_whole(&script)?;
         Ok(Self { script, plan })
     }
 
