@@ -18,9 +18,9 @@ use std::time::Duration;
 use weir_contract::{Code, Error, Place, Result};
 
 use super::controls::Mark;
-use super::graph::{Flow, StepId};
+use super::graph::{Flow, Step, StepId};
 use super::options::Ports;
-use crate::base::{NOTHING, StreamSchema};
+use crate::base::NOTHING;
 use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch};
 use crate::sql::catalog::{AppendTime, TableSpec};
 use crate::state::{Loader, Saver};
@@ -59,12 +59,12 @@ impl TaskLane {
         table: Arc<TableSpec>,
         source: usize,
         partition: u32,
-        (step, flow): (StepId, Flow),
+        (step, of): (StepId, &Step),
         first: bool,
         append: AppendTime,
-        stream: StreamSchema,
         watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
     ) -> Result<Self> {
+        let (flow, stream) = (of.flow, of.stream.clone());
         let spec = LaneSpec { table: Arc::clone(&table), input: source as i32, partition, append, stream };
         Ok(Self {
             table,

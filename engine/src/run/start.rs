@@ -191,10 +191,9 @@ impl Program {
                         Arc::clone(table),
                         source,
                         partition.number,
-                        (step, of.flow),
+                        (step, of),
                         nth == 0,
                         append,
-                        of.stream.clone(),
                         Arc::clone(&watermarks),
                     )?);
                 }
