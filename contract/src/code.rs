@@ -78,7 +78,7 @@ codes! {
     SecondProcess = 303, Operator, false, "the program runs already in another process", "operator: stop the other process or use another --data folder.";
     PassedEffect = 304, Operator, false, "a control record takes effect at a time that was passed already", "operator: the writer of the control log broke its order.";
     Expression = 305, Author, false, "an expression failed on a whole batch", "rule author.";
-    ControlLog = 306, Operator, true, "the control log cannot be read or written", "operator: see the cause.";
+    ControlLog = 306, Operator, false, "the control log cannot be read or written", "operator: see the cause.";
 
     Connect = 401, Peer, true, "a peer cannot be reached", "operator, if it lasts. weir goes on trying.";
     Refused = 402, Operator, false, "a peer refused the request", "operator: rights, names and settings of the peer.";

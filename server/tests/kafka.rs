@@ -2,6 +2,8 @@
 //!
 //! Needs `WEIR_KAFKA=host:port` of a broker without the simulator's topics; without it the test fails.
 
+#[path = "kafka/bad.rs"]
+mod bad;
 #[path = "kafka/owners.rs"]
 mod owners;
 #[path = "kafka/retention.rs"]

@@ -300,11 +300,11 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Keeps the first trouble of an outage and logs it once.
+    /// Keeps the first trouble of an outage. Whoever runs a program says it, once for all its topics.
     pub fn trouble(&self, error: Error) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            tracing::warn!(code = %error.code(), "{}", error.what());
+            tracing::info!(code = %error.code(), "{}", error.what());
             *held = Some(error);
         }
     }

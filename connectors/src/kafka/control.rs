@@ -32,9 +32,9 @@ use super::fault;
 /// Header by which a writer finds its own record again.
 const MARK: &str = "weir-append";
 /// Longest an append waits for the brokers.
-const APPEND_TIMEOUT_MS: &str = "30000";
+const APPEND_TIMEOUT_MS: &str = "10000";
 /// A little more, so that librdkafka's own answer comes first.
-const APPEND_PATIENCE: Duration = Duration::from_secs(40);
+const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 
 type Answer = Result<i64, KafkaError>;
 
@@ -93,7 +93,9 @@ impl KafkaControlLog {
 
     fn failed(&self, partition: u32, cause: &Error) -> Error {
         let what = format!("control log {}/{partition}: {}", self.options.topic, cause.what());
-        Error::new(Code::ControlLog, what)
+        // Brokers that are away are waited for.
+        let away = cause.code() == Code::Connect;
+        Error::new(if away { Code::Connect } else { Code::ControlLog }, what)
     }
 
     /// Sends one record and waits for the answer; `Err(None)`: there was none.

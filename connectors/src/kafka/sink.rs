@@ -43,8 +43,11 @@ use super::fault;
 
 /// Bytes of records held until their commit. At the limit `write` commits by itself.
 const PENDING_BYTES_MAX: usize = 16 << 20;
-/// Longest one `commit` works on its records before it gives `W0401`; they are kept, it may be called again.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest one `commit` works on its records before it gives `W0401`; they are kept, it may be called
+/// again. A run that is asked to stop while the brokers are away waits for this.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest an opening waits for what an older writer left, and for a read back to move on.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest a coordinator keeps a transaction open, so also the longest outage in the middle of a commit
 /// that a writer outlives. Kafka's default for the most that a broker allows.
 const TRANSACTION_TIMEOUT_MS: &str = "900000";
@@ -105,7 +108,7 @@ impl SinkFactory for KafkaSink {
         let start = WallClock.monotonic();
         while let Err(error) = producer.init_transactions(STEP) {
             let retriable = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
-            if !retriable || WallClock.monotonic().saturating_sub(start) > COMMIT_PATIENCE {
+            if !retriable || WallClock.monotonic().saturating_sub(start) > OPEN_PATIENCE {
                 return Err(fault::of(&error, &doing()));
             }
         }
@@ -118,6 +121,7 @@ impl SinkFactory for KafkaSink {
             stable: self.stable.clone(),
             health: self.health.clone(),
             partitions: count(&self.asker.partitions(self.options.timeout)?)?,
+            unchecked: None,
             pending: Vec::new(),
             pending_bytes: 0,
             sent: 0,
@@ -218,6 +222,8 @@ struct Writer {
     health: Health,
     /// How many the topic was seen to have.
     partitions: u32,
+    /// A partition that was written to while nobody could say whether it is there.
+    unchecked: Option<u32>,
     /// Not known to be committed, in order.
     pending: Vec<OutRecord>,
     pending_bytes: usize,
@@ -258,6 +264,18 @@ impl Writer {
             KafkaError::MessageProduction(RDKafkaErrorCode::State) => Trouble::Abort(ours),
             _ => Trouble::Fatal(ours),
         }
+    }
+
+    /// Refuses a partition that the topic does not have: librdkafka says so only after the fact, by
+    /// failing the whole transaction.
+    fn check_partition(&mut self, highest: Option<u32>) -> Result<()> {
+        let Some(beyond) = highest.filter(|p| *p >= self.partitions) else { return Ok(()) };
+        self.partitions = count(&self.asker.partitions(self.options.timeout)?)?;
+        if beyond < self.partitions {
+            return Ok(());
+        }
+        Err(Error::new(Code::NoTopic, self.doing("writing"))
+            .expected(format!("a partition below {}, not {beyond}", self.partitions)))
     }
 
     /// Begins where needed and sends what was not sent; waits while librdkafka's queue is full.
@@ -375,7 +393,7 @@ impl Sink for Writer {
                 continue;
             }
             let cursor = Cursor::open(&self.options, partition, start, &self.health)?;
-            cursor.scan(high, COMMIT_PATIENCE, &mut |message| {
+            cursor.scan(high, OPEN_PATIENCE, &mut |message| {
                 if message.offset() < high
                     && let Some(id) = id_of(message.headers())
                 {
@@ -390,28 +408,34 @@ impl Sink for Writer {
 
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
         self.alive()?;
-        // librdkafka says so only after the fact, by failing the whole transaction.
-        if let Some(beyond) = records.iter().filter_map(|r| r.partition).find(|p| *p >= self.partitions) {
-            self.partitions = count(&self.asker.partitions(self.options.timeout)?)?;
-            if beyond >= self.partitions {
-                return Err(Error::new(Code::NoTopic, self.doing("writing"))
-                    .expected(format!("a partition below {}, not {beyond}", self.partitions)));
-            }
+        let highest = records.iter().filter_map(|r| r.partition).max();
+        match self.check_partition(highest) {
+            // Asked again by the commit.
+            Err(away) if away.code() == Code::Connect => self.unchecked = self.unchecked.max(highest),
+            checked => checked?,
         }
         self.pending_bytes += records.iter().map(bytes_of).sum::<usize>();
         self.pending.extend(records);
-        if self.pending_bytes > PENDING_BYTES_MAX { self.commit() } else { Ok(()) }
+        if self.pending_bytes <= PENDING_BYTES_MAX {
+            return Ok(());
+        }
+        match self.commit() {
+            Err(away) if away.code() == Code::Connect => Ok(()),
+            done => done,
+        }
     }
 
     fn commit(&mut self) -> Result<()> {
         self.alive()?;
+        self.check_partition(self.unchecked)?;
+        self.unchecked = None;
         let until = WallClock.monotonic() + COMMIT_PATIENCE;
         while !self.pending.is_empty() {
             let why = match self.step(until) {
                 Ok(()) => continue,
                 Err(Trouble::Again(why)) => why,
                 Err(Trouble::Abort(why)) => {
-                    tracing::warn!(writer = %self.name, "a transaction is aborted and sent again: {}", why.what());
+                    tracing::info!(writer = %self.name, "a transaction is aborted and sent again: {}", why.what());
                     self.phase = Phase::Aborting;
                     why
                 }

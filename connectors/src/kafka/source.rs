@@ -50,11 +50,6 @@ impl KafkaSource {
         Ok(Self { options: Arc::new(options), asker, health, fixed: Mutex::new(None) })
     }
 
-    /// Why nothing comes, as `W0401`; nothing where the brokers answer.
-    pub fn trouble(&self) -> Option<Error> {
-        self.health.get()
-    }
-
     fn look(&self) -> Result<Vec<Partition>> {
         let numbers = self.asker.partitions(self.options.timeout)?;
         numbers
@@ -113,6 +108,10 @@ impl Source for KafkaSource {
 
     fn until_end(&self) -> bool {
         self.options.until_end
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.health.get()
     }
 }
 

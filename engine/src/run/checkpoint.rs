@@ -47,7 +47,9 @@ pub struct Store {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |e| {
-        let code = if e.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = matches!(e.kind(), StorageFull | QuotaExceeded);
+        let code = if full { Code::DiskFull } else { Code::Io };
         Error::new(code, e.to_string()).at(Place::Path(path.display().to_string()))
     }
 }

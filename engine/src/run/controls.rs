@@ -131,7 +131,10 @@ impl Controls {
     /// Answers whoever asked since the last look.
     pub fn answer_knock(&self) -> Result<()> {
         match self.with_owners(Owners::knocked)? {
-            Some(epoch) => self.append_shared(&Control::Alive { epoch }).map(drop),
+            Some(epoch) => match self.append_shared(&Control::Alive { epoch }) {
+                Ok(_) => Ok(()),
+                Err(error) => self.with_owners(Owners::unanswered).and(Err(error)),
+            },
             None => Ok(()),
         }
     }

@@ -5,9 +5,13 @@
 //!
 //! I1  Steps run in topological order, so one pass settles everything inside the instance.
 //! I2  A frontier is sent after the rows that it makes final.
-//! Start at [`Instance::step`]; `instance/fetch` brings records, `instance/control` what was decided.
+//! I3  Where a peer or a disk is away, the instance stands still with all it has, between two steps,
+//!     and takes nothing new until what it owes is written: no fault, and no part of a cut.
+//! Start at [`Instance::step`]; `instance/fetch` brings records, `instance/control` what was decided,
+//! `instance/feed` keeps what waits.
 
 mod control;
+mod feed;
 mod fetch;
 mod snapshot;
 
@@ -18,6 +22,7 @@ use std::sync::atomic::Ordering;
 use datafusion::arrow::record_batch::RecordBatch;
 use weir_contract::{Code, Error, Result};
 
+use self::feed::Feed;
 use super::exchange::{Message, split};
 use super::graph::{Consumer, Flow, Port, Site, StepId};
 use super::lanes::TaskLane;
@@ -56,6 +61,7 @@ pub struct Instance {
     pub rows_out: BTreeMap<StepId, u64>,
     /// A step began and did not come to its end.
     faulted: bool,
+    feed: Feed,
 }
 
 impl Instance {
@@ -109,6 +115,7 @@ impl Instance {
             unmatched: BTreeMap::new(),
             rows_out: BTreeMap::new(),
             faulted: false,
+            feed: Feed::default(),
         };
         instance.absent_sources()?;
         Ok(instance)
@@ -132,7 +139,7 @@ impl Instance {
     pub fn step(&mut self, fetch: bool) -> Result<bool> {
         self.sound()?;
         self.faulted = true;
-        let busy = self.step_through(fetch)?;
+        let busy = if self.pay()? { self.step_through(fetch)? } else { false };
         self.faulted = false;
         Ok(busy)
     }
@@ -148,14 +155,18 @@ impl Instance {
 
     fn step_through(&mut self, fetch: bool) -> Result<bool> {
         let mut busy = self.receive()?;
-        if fetch && self.site == Site::Task {
-            busy |= self.fetch()?;
+        if self.site == Site::Task {
+            busy |= self.take_in(fetch)?;
         }
-        busy |= self.control()?;
-        busy |= self.frontiers_of_lanes()?;
-        busy |= self.settle()?;
-        if busy {
-            self.outputs.commit()?;
+        if self.owes().is_none() {
+            busy |= self.control()?;
+        }
+        if self.owes().is_none() {
+            busy |= self.frontiers_of_lanes()?;
+            busy |= self.settle()?;
+        }
+        if busy && self.owes().is_none() {
+            self.deliver()?;
             self.account();
         }
         Ok(busy)
@@ -342,7 +353,7 @@ impl Instance {
     /// Nothing waits inside this instance or in its inbox.
     pub fn quiet(&self) -> Result<bool> {
         let calm = self.steps.values().all(|s| s.pending.is_empty() && (!s.moved || s.operator.is_none()));
-        Ok(calm && self.world.inboxes[self.index].is_empty()?)
+        Ok(calm && self.feed.is_empty() && self.world.inboxes[self.index].is_empty()?)
     }
 
     /// How often expressions failed, by step.
@@ -354,9 +365,9 @@ impl Instance {
         &self.unmatched
     }
 
+    /// The bounded inputs ended. What it says is committed by `deliver`.
     pub fn finish(&mut self, highest: i64) -> Result<()> {
         let world = Arc::clone(&self.world);
-        self.outputs.finish(highest, world.ports.observer.as_deref())?;
-        self.outputs.commit()
+        self.outputs.finish(highest, world.ports.observer.as_deref())
     }
 }

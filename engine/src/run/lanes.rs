@@ -28,6 +28,12 @@ use crate::watermark::{Lane, LaneSpec, Taken};
 
 /// Bytes of one fetch at most, one record excepted.
 const FETCH_BYTES: usize = 4 << 20;
+/// Longest time between two looks at a log's end that counts as silence: nobody knows what came between
+/// them. Eyeballed.
+const LOOKS: Duration = Duration::from_millis(500);
+/// A longer time between two looks ends a silence: a broker that was away has kept its producers waiting,
+/// too, and their rows are not late. Longer than a cut takes. Eyeballed.
+const BREAK: Duration = Duration::from_secs(3);
 
 /// One reader of a source partition in its task.
 pub struct TaskLane {
@@ -48,8 +54,10 @@ pub struct TaskLane {
     until: Option<i64>,
     pub caught_up: bool,
     pub ended: bool,
-    silent_since: Option<Duration>,
-    marked: Duration,
+    /// Confirmed silence that no mark tells so far.
+    silent: Duration,
+    /// When the log's end was seen last, where nothing came since.
+    confirmed: Option<Duration>,
     /// Watermarks of all partitions of all sources, for a partition that never had a record.
     watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
 }
@@ -80,8 +88,8 @@ impl TaskLane {
             until: None,
             caught_up: false,
             ended: false,
-            silent_since: None,
-            marked: Duration::ZERO,
+            silent: Duration::ZERO,
+            confirmed: None,
             watermarks,
         })
     }
@@ -162,12 +170,10 @@ impl TaskLane {
     /// Gives a fetched batch its fates.
     pub fn take(&mut self, fetched: Fetched, now: Duration) -> Result<Option<Taken>> {
         self.caught_up = fetched.caught_up;
-        let silent = fetched.batch.is_none() && fetched.caught_up;
-        if !silent {
-            self.silent_since = None;
-        } else if self.silent_since.is_none() {
-            self.silent_since = Some(now);
-            self.marked = now;
+        if fetched.batch.is_some() || !fetched.caught_up {
+            self.stir();
+        } else {
+            self.silence(now);
         }
         let taken = match fetched.batch {
             Some(batch) => Some(self.lane.take(batch, fetched.next).map_err(|e| e.or_at(self.place()))?),
@@ -201,6 +207,23 @@ impl TaskLane {
         }
     }
 
+    /// The end of the log was seen again.
+    fn silence(&mut self, now: Duration) {
+        let gap = now.saturating_sub(self.confirmed.unwrap_or(now));
+        if gap > BREAK {
+            self.silent = Duration::ZERO;
+        } else if gap <= LOOKS {
+            self.silent += gap;
+        }
+        self.confirmed = Some(now);
+    }
+
+    /// Silence begins anew.
+    pub fn stir(&mut self) {
+        self.silent = Duration::ZERO;
+        self.confirmed = None;
+    }
+
     /// Forgets that the log's end was seen: what was appended since then is to be read, too.
     pub fn look_again(&mut self) {
         self.caught_up &= self.reader.is_none();
@@ -211,20 +234,18 @@ impl TaskLane {
         self.ended || self.caught_up
     }
 
-    /// Another lane of the partition made a mark: the silence up to now is in it.
-    pub fn marked_by_other(&mut self, now: Duration) {
-        self.marked = now;
+    /// The silence up to now is in a mark of the partition.
+    pub fn marked(&mut self) {
+        self.silent = Duration::ZERO;
     }
 
     /// The mark that is due after confirmed silence, to be made durable before `mark` applies it.
-    pub fn due_mark(&mut self, now: Duration) -> Option<Mark> {
+    pub fn due_mark(&mut self) -> Option<Mark> {
         let idle_after = Duration::from_micros(u64::try_from(self.table.idle_after?).ok()?);
-        self.silent_since?;
-        let confirmed = now.checked_sub(self.marked)?;
-        if confirmed < idle_after || self.reader.is_none() {
+        if self.confirmed.is_none() || self.silent < idle_after || self.reader.is_none() {
             return None;
         }
-        self.marked = now;
+        let silent = std::mem::take(&mut self.silent);
         let own = self.lane.watermark();
         let watermark = if own == NOTHING {
             let others = |same: bool| {
@@ -240,7 +261,7 @@ impl TaskLane {
             };
             others(true).or_else(|| others(false))?
         } else {
-            own.saturating_add(i64::try_from(confirmed.as_micros()).ok()?)
+            own.saturating_add(i64::try_from(silent.as_micros()).ok()?)
         };
         Some(Mark {
             table: self.table.name.clone(),

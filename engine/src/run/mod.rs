@@ -4,8 +4,10 @@
 //! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
 //! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
 //! `owner` says which process runs the program, `checkpoint` keeps the cut, `start` brings a program to
-//! where it goes on. `rule_test` runs a program over what a rule's test gives.
+//! where it goes on, `away` says what a run waits for. `rule_test` runs a program over what a rule's test
+//! gives.
 
+pub mod away;
 pub mod checkpoint;
 pub mod compile;
 pub mod controls;

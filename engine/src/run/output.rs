@@ -115,6 +115,10 @@ pub struct Outputs {
     remembered: BTreeMap<String, HashSet<Id>>,
     /// The topic of decisions, where they are asked for.
     decisions: String,
+    /// Records of side streams (late, rejected) that are not open yet, with their writer's name.
+    sides: BTreeMap<String, (String, Vec<OutRecord>)>,
+    /// Records of side streams were handed over since the last commit.
+    sided: bool,
 }
 
 /// The topic of a rule's events.
@@ -202,30 +206,44 @@ impl Outputs {
             told: NOTHING,
             remembered: BTreeMap::new(),
             decisions,
+            sides: BTreeMap::new(),
+            sided: false,
         })
     }
 
-    /// A side stream (late, rejected) of a table, opened at its first record.
-    pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, ports: &Ports, writer: &str) -> Result<()> {
-        if !self.writers.contains_key(topic) {
-            self.open_side(topic, ports, writer)?;
-            if self.restored
-                && let Some(writer) = self.writers.get_mut(topic)
-            {
+    /// Records for a side stream (late, rejected) of a table. A commit opens it at its first record:
+    /// only there may a peer be away.
+    pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, writer: &str) -> Result<()> {
+        self.sided = true;
+        if let Some(writer) = self.writers.get_mut(topic) {
+            return writer.write(records);
+        }
+        let (_, waiting) =
+            self.sides.entry(topic.to_owned()).or_insert_with(|| (writer.to_owned(), Vec::new()));
+        waiting.extend(records);
+        Ok(())
+    }
+
+    /// Whether a commit writes to side streams.
+    pub fn has_sides(&self) -> bool {
+        self.sided
+    }
+
+    fn open_sides(&mut self, ports: &Ports) -> Result<()> {
+        while let Some((topic, (name, _))) = self.sides.first_key_value() {
+            let (topic, name) = (topic.clone(), name.clone());
+            let factory = ports.outputs.as_ref().map(|open| open(&topic)).transpose()?;
+            let mut writer = Writer::open(factory.as_ref(), &name)?;
+            if self.restored {
                 // First opened after the checkpoint: whatever is there may be re-made.
                 let whole = writer.ends()?.into_iter().map(|(p, _)| (p, 0)).collect();
                 writer.read_back(&whole)?;
             }
+            if let Some((_, records)) = self.sides.remove(&topic) {
+                writer.write(records)?;
+            }
+            self.writers.insert(topic, writer);
         }
-        match self.writers.get_mut(topic) {
-            Some(writer) => writer.write(records),
-            None => Ok(()),
-        }
-    }
-
-    fn open_side(&mut self, topic: &str, ports: &Ports, writer: &str) -> Result<()> {
-        let factory = ports.outputs.as_ref().map(|open| open(topic)).transpose()?;
-        self.writers.insert(topic.to_owned(), Writer::open(factory.as_ref(), writer)?);
         Ok(())
     }
 
@@ -299,8 +317,13 @@ impl Outputs {
         Ok(())
     }
 
-    pub fn commit(&mut self) -> Result<()> {
-        self.writers.values_mut().try_for_each(Writer::commit)
+    /// Everything that was handed over is durable and visible when it returns. After `W0401` or
+    /// `W0505` it may be called again.
+    pub fn commit(&mut self, ports: &Ports) -> Result<()> {
+        self.open_sides(ports)?;
+        self.writers.values_mut().try_for_each(Writer::commit)?;
+        self.sided = false;
+        Ok(())
     }
 
     pub fn bytes(&self) -> usize {
@@ -327,11 +350,9 @@ impl Outputs {
         for (name, from) in from {
             let side = !self.writers.contains_key(name);
             if side {
-                self.open_side(
-                    name,
-                    ports,
-                    &format!("{}.{}.{name}.{instance}", options.env, options.program),
-                )?;
+                let factory = ports.outputs.as_ref().map(|open| open(name)).transpose()?;
+                let writer = format!("{}.{}.{name}.{instance}", options.env, options.program);
+                self.writers.insert(name.clone(), Writer::open(factory.as_ref(), &writer)?);
             }
             if let Some(writer) = self.writers.get_mut(name) {
                 writer.read_back(from)?;

@@ -77,6 +77,11 @@ impl Owners {
         std::mem::take(&mut self.knocked).then_some(self.own).flatten()
     }
 
+    /// The answer could not be written: it is owed again.
+    pub fn unanswered(&mut self) {
+        self.knocked = true;
+    }
+
     pub fn own(&self) -> Option<i64> {
         self.own
     }

@@ -2,10 +2,13 @@
 //!
 //! In:   a plan and its ports.
 //! Out:  a report once everything ended, was stopped, or failed.
-//! Owns: checkpoints, the end. The start is `start`, what a step does `instance`.
+//! Owns: the end, and what is waited for. The start is `start`, a checkpoint `program/cut`, what a step
+//!       does `instance`.
 //!
 //! R1  The world stands still during a cut: the loop holds every instance.
 //! R2  After a fault nothing is committed and no checkpoint is published.
+
+mod cut;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +17,8 @@ use std::time::Duration;
 
 use weir_contract::{Code, Error, Result};
 
-use super::checkpoint::{Manifest, Store};
+use super::away::{Teller, Who, passes};
+use super::checkpoint::Store;
 use super::instance::Instance;
 use super::lanes::TaskLane;
 use super::options::{Options, Ports, ReferenceTail, Report, Stop};
@@ -24,12 +28,13 @@ use super::world::World;
 use crate::base::NOTHING;
 use crate::control::Control;
 use crate::sql::plan::ir::Plan;
-use crate::state::Saver;
 use crate::watermark::Counts;
 
 /// How often the loop looks at the control log and at the end.
 const TICK: Duration = Duration::from_millis(2);
 const TAIL_EVERY: Duration = Duration::from_millis(200);
+/// Pause between two tries at the end of a run while a peer or a disk is away.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs a plan until its bounded sources end, a replay reached its end, or it is stopped.
 pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Report> {
@@ -41,7 +46,11 @@ pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Re
     let mut program = Program::start(plan, ports, options, folder)?;
     let report = program.drive(stop)?;
     if !stop.killed() {
-        program.world.controls.release()?;
+        match program.world.controls.release() {
+            // Everything is done; the next start asks for an owner, and nobody answers.
+            Err(error) if passes(&error) => tracing::warn!("{error}"),
+            released => released?,
+        }
     }
     drop(locked);
     Ok(report)
@@ -56,6 +65,8 @@ pub(super) struct Program {
     pub(super) tail: Option<Box<dyn ReferenceTail>>,
     pub(super) checkpoints: u64,
     pub(super) peak: usize,
+    /// When changes take effect in the shards, decided and not known to be durable. The shards stand.
+    pub(super) deciding: Vec<(i64, i64)>,
 }
 
 impl Program {
@@ -85,16 +96,32 @@ impl Program {
             return self.report(false);
         }
         // A clean end applies every control record that is durable.
-        self.read_control()?;
-        self.settle(false)?;
+        self.patiently(stop, Self::read_control)?;
+        self.patiently(stop, |program| program.settle(false))?;
         if ended {
             let highest = self.highest()?;
             for instance in &self.instances {
                 held(instance)?.finish(highest)?;
             }
         }
-        self.checkpoint()?;
+        self.patiently(stop, |program| program.checkpoint()?.map_or(Ok(()), Err))?;
         self.report(ended)
+    }
+
+    /// Does something again while only a peer or a disk is away and nobody asked to stop.
+    fn patiently(&mut self, stop: &Stop, act: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
+        let (clock, mut teller) = (Arc::clone(&self.world.ports.clock), Teller::default());
+        loop {
+            let since = clock.monotonic();
+            match act(self) {
+                Err(error) if passes(&error) && !stop.stopping() => {
+                    self.world.away.met(Who::Checkpoint, &error, since);
+                    teller.look(&self.world.away, clock.monotonic());
+                    std::thread::sleep(AGAIN);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// The program's loop; true where all inputs ended by themselves.
@@ -107,6 +134,7 @@ impl Program {
     ) -> Result<bool> {
         let mut saved = clock.monotonic();
         let mut tailed = clock.monotonic();
+        let mut teller = Teller::default();
         let mut draining = false;
         loop {
             std::thread::sleep(TICK);
@@ -119,7 +147,13 @@ impl Program {
             let now = clock.monotonic();
             if now.saturating_sub(tailed) >= TAIL_EVERY {
                 tailed = now;
-                self.follow()?;
+                let followed = self.follow();
+                self.waits(Who::Control, followed, now)?;
+                for (table, source) in &self.world.ports.sources {
+                    let trouble = source.trouble().map_or(Ok(()), Err);
+                    self.waits(Who::Source(table.clone()), trouble, now)?;
+                }
+                teller.look(&self.world.away, clock.monotonic());
             }
             self.peak = self.peak.max(self.world.held_bytes());
             let due =
@@ -130,14 +164,18 @@ impl Program {
                 pause.store(false, Ordering::Release);
                 saved = clock.monotonic();
                 match cut {
-                    Err(error) if error.code() == Code::DiskFull => tracing::warn!("{error}"),
-                    other => other?,
+                    // The older checkpoints stay, and the next try is in its time.
+                    Ok(Some(error)) => self.world.away.met(Who::Checkpoint, &error, now),
+                    other => self.waits(Who::Checkpoint, other.map(drop), now)?,
                 }
             }
             if stop.draining() && !draining {
                 // The end that a lane saw may be older than the records that are to be drained.
+                if let Err(error) = self.read_control() {
+                    self.waits(Who::Control, Err(error), now)?;
+                    continue;
+                }
                 draining = true;
-                self.read_control()?;
                 for instance in &self.instances {
                     held(instance)?.lanes.iter_mut().for_each(TaskLane::look_again);
                 }
@@ -148,6 +186,16 @@ impl Program {
         }
     }
 
+    /// Notes what somebody waits for, and that it is over; hands on what no waiting mends.
+    fn waits(&self, who: Who, done: Result<()>, since: Duration) -> Result<()> {
+        match done {
+            Ok(()) => self.world.away.over(&who),
+            Err(error) if passes(&error) => self.world.away.met(who, &error, since),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Reads the control log and the reference database; both only where nobody else leads.
     fn follow(&mut self) -> Result<()> {
         if self.world.ports.until.is_some() {
@@ -155,8 +203,10 @@ impl Program {
         }
         if let Some(tail) = self.tail.as_mut().filter(|_| !self.world.options.external_control) {
             let known = self.world.controls.last_change()?.unwrap_or(0);
+            let since = self.world.ports.clock.monotonic();
             match tail.since(known) {
                 Ok(groups) => {
+                    self.world.away.over(&Who::Reference);
                     for group in groups {
                         let record = Control::Reference {
                             change: group.change,
@@ -168,14 +218,14 @@ impl Program {
                     }
                 }
                 // The versions that are known go on; the change waits in its table.
-                Err(error) => tracing::warn!("{error}"),
+                Err(error) => self.world.away.met(Who::Reference, &error, since),
             }
         }
         self.read_control()
     }
 
     /// Reads the shared control records to their end, but for a replay, which has its own.
-    fn read_control(&self) -> Result<()> {
+    fn read_control(&mut self) -> Result<()> {
         if self.world.ports.until.is_some() {
             return Ok(());
         }
@@ -185,20 +235,30 @@ impl Program {
     }
 
     /// Decides when changes take effect in the shards, all of them at once: else their number would show.
-    /// They stand still until it is durable.
-    fn decide_in_shards(&self) -> Result<()> {
+    /// They stand still until it is durable, however long that takes: what was decided is told again in
+    /// the same words.
+    fn decide_in_shards(&mut self) -> Result<()> {
         let shards = self.instances.get(self.world.graph.tasks..).unwrap_or_default();
         let open = self.world.controls.open_in_shards()?;
         if shards.is_empty() || open.is_empty() {
             return Ok(());
         }
-        let standing = shards.iter().map(|i| held(i)).collect::<Result<Vec<_>>>()?;
+        let mut standing = shards.iter().map(|i| held(i)).collect::<Result<Vec<_>>>()?;
         let passed = standing.iter().map(|i| i.passed()).max().unwrap_or(NOTHING);
         for (change, asked_at) in open {
-            let at = self.world.effective_from(asked_at, passed);
-            self.world.controls.decide_in_shards(change, at)?;
+            if self.deciding.iter().all(|(known, _)| *known != change) {
+                self.deciding.push((change, self.world.effective_from(asked_at, passed)));
+            }
         }
-        drop(standing);
+        while let Some((change, at)) = self.deciding.first().copied() {
+            if let Err(error) = self.world.controls.decide_in_shards(change, at) {
+                let away = passes(&error).then(|| error.clone());
+                standing.iter_mut().for_each(|i| i.stand(away.clone()));
+                return Err(error);
+            }
+            self.deciding.remove(0);
+        }
+        standing.iter_mut().for_each(|i| i.stand(None));
         Ok(())
     }
 
@@ -220,58 +280,12 @@ impl Program {
         Ok((self.world.ports.until.is_some() || draining).then_some(false))
     }
 
-    /// Works off everything that was fetched, in this thread.
-    fn settle(&self, fetch: bool) -> Result<()> {
-        loop {
-            let mut busy = false;
-            for instance in &self.instances {
-                busy |= held(instance)?.step(fetch)?;
-            }
-            // A worker may have been inside a step while the pass went by, and have sent something to
-            // an instance that had been looked at already.
-            let quiet = || self.instances.iter().try_fold(true, |all, i| Ok(all && held(i)?.quiet()?));
-            if !busy && quiet()? {
-                return Ok(());
-            }
-        }
-    }
-
     fn highest(&self) -> Result<i64> {
         let mut highest = NOTHING;
         for instance in &self.instances {
             highest = held(instance)?.lanes.iter().map(|l| l.lane().highest()).fold(highest, i64::max);
         }
         Ok(highest)
-    }
-
-    pub(super) fn checkpoint(&mut self) -> Result<()> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        let mut state = Saver::default();
-        let mut sink_ends = Vec::new();
-        let mut guards = self.instances.iter().map(|i| held(i)).collect::<Result<Vec<_>>>()?;
-        for instance in &mut guards {
-            instance.sound()?;
-            instance.outputs.commit()?;
-            sink_ends.push(instance.outputs.sink_ends()?);
-            let mut own = Saver::default();
-            instance.snapshot(&mut own)?;
-            state.bytes(&own.finish());
-        }
-        let manifest = Manifest {
-            version: 0,
-            number: 0,
-            program: self.world.options.program.clone(),
-            plan: self.plan_version.clone(),
-            tasks: self.world.graph.tasks,
-            shards: self.world.graph.shards,
-            identities: self.identities.clone(),
-            sink_ends,
-            state_bytes: 0,
-            state_crc32c: 0,
-        };
-        store.save(manifest, &state.finish())?;
-        self.checkpoints += 1;
-        Ok(())
     }
 
     fn report(&self, ended: bool) -> Result<Report> {

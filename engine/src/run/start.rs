@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use weir_contract::event::version_of;
 use weir_contract::{Code, Error, Place, Result};
 
+use super::away::Away;
 use super::checkpoint::{Manifest, Store};
 use super::controls::Controls;
 use super::exchange::Inbox;
@@ -143,6 +144,7 @@ impl Program {
             feed_bytes: (0..graph.tasks).map(|_| AtomicUsize::new(0)).collect(),
             graph,
             controls,
+            away: Away::default(),
             ports,
             options,
         });
@@ -154,6 +156,7 @@ impl Program {
             tail,
             checkpoints: 0,
             peak: 0,
+            deciding: Vec::new(),
             world,
         };
         program.build(&partitions, saved.as_ref().map(|(m, s, _)| (m, s.as_slice())))?;
@@ -235,9 +238,11 @@ impl Program {
         for instance in built {
             self.instances.push(Arc::new(Mutex::new(instance?)));
         }
-        if saved.is_none() {
-            // The outputs' ends are known before anything is written.
-            self.checkpoint()?;
+        // The outputs' ends are known before anything is written.
+        if saved.is_none()
+            && let Some(refused) = self.checkpoint()?
+        {
+            return Err(refused);
         }
         Ok(())
     }

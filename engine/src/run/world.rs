@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use super::away::Away;
 use super::controls::Controls;
 use super::exchange::Inbox;
 use super::graph::Graph;
@@ -14,6 +15,8 @@ pub struct World {
     pub graph: Graph,
     pub inboxes: Vec<Inbox>,
     pub controls: Controls,
+    /// Peers and disks that are waited for.
+    pub away: Away,
     pub ports: Ports,
     pub options: Options,
     /// Highest time of what was told before this start, beyond the checkpoint.

@@ -29,11 +29,13 @@ pub trait Sink: Send {
     /// log keeps it, or up to a millisecond more. A log start above `from` is `W0403`.
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()>;
 
-    /// Takes records in order; may send them at once or at `commit`.
+    /// Takes records in order; may send them at once or at `commit`. A peer that is away is no error
+    /// here: the records are taken.
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()>;
 
     /// Returns when everything written is durable and visible to a reader of committed records.
-    /// Without records since the last commit it costs nothing.
+    /// Without records since the last commit it costs nothing. After `W0401` or `W0505` it may be
+    /// called again: the records are kept, and none is written twice.
     fn commit(&mut self) -> Result<()>;
 }
 

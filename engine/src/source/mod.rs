@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::BinaryArray;
 use datafusion::arrow::record_batch::RecordBatch;
-use weir_contract::Result;
+use weir_contract::{Error, Result};
 
 /// Append time of a record whose log gives none that can be trusted.
 pub const NO_APPEND: i64 = i64::MIN;
@@ -108,5 +108,10 @@ pub trait Source: Send + Sync {
     /// itself goes on, so the program fixes them in its control log and reads no further.
     fn until_end(&self) -> bool {
         false
+    }
+
+    /// Why nothing comes where the peer is away, as `W0401`: readers wait for it and give nothing.
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 }

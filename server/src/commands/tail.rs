@@ -61,7 +61,13 @@ pub fn run(args: Args) -> Done {
         open.push(Open { reader: source.open(partition.number, from)?, caught_up: false });
     }
     let columns = std::io::stdout().is_terminal();
+    let mut away = false;
     loop {
+        match source.trouble() {
+            Some(error) if !away => eprintln!("{error}"),
+            _ => {}
+        }
+        away = source.trouble().is_some();
         let mut quiet = true;
         // Where several partitions are silent, one of them waits and the others only look.
         for at in 0..open.len() {

@@ -1,7 +1,8 @@
 //! What people and clocks decided, as an instance takes it: marks to lanes, versions to reference joins.
 //!
 //! In:   control records that were read.
-//! Owns: when a change of reference tables takes effect in a task, where its writer left that open.
+//! Owns: when a change of reference tables takes effect in a task, where its writer left that open. Owed
+//!       from the first change whose own record could not be written: nothing moves on before it is.
 
 use std::sync::Arc;
 
@@ -68,9 +69,9 @@ impl Instance {
     }
 
     /// When a version takes effect here; a task decides it where nobody did. None: it is not decided, for
-    /// the shards by the program's loop, for a replay because the live run never came so far.
+    /// the shards by the program's loop, for a replay because the live run never came so far; or it is owed.
     fn effective_at(&mut self, version: &Version) -> Result<Option<i64>> {
-        let world = Arc::clone(&self.world);
+        let (world, since) = (Arc::clone(&self.world), self.now());
         if let Some(at) = version.effective_at {
             return Ok(Some(at));
         }
@@ -88,7 +89,10 @@ impl Instance {
         }
         let at = world.effective_from(version.asked_at, self.passed());
         let record = Control::Effective { change: version.change, task: self.index as u32, effective_at: at };
-        world.controls.append_own(self.index, &record)?;
+        if let Err(error) = world.controls.append_own(self.index, &record) {
+            self.owe(error, since)?;
+            return Ok(None);
+        }
         self.effective.insert(version.change, at);
         Ok(Some(at))
     }

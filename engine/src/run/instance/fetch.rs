@@ -13,7 +13,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use weir_contract::Result;
 
@@ -52,21 +51,29 @@ impl Instance {
             .collect()
     }
 
-    pub(super) fn fetch(&mut self) -> Result<bool> {
-        let world = Arc::clone(&self.world);
-        let now = world.ports.clock.monotonic();
-        let mut fetched = Vec::new();
-        for (at, may) in self.admitted().into_iter().enumerate() {
-            if may && let Some(got) = self.lanes[at].fetch(world.options.batch_rows)? {
-                fetched.push((at, got));
+    /// Fetches, gives the records their fates, writes the marks that are due. True where anything
+    /// happened.
+    pub(super) fn take_in(&mut self, fetch: bool) -> Result<bool> {
+        let (world, now) = (Arc::clone(&self.world), self.now());
+        if fetch && self.feed.fetched.is_empty() {
+            for (at, may) in self.admitted().into_iter().enumerate() {
+                if may && let Some(got) = self.lanes[at].fetch(world.options.batch_rows)? {
+                    self.feed.fetched.push((at, got));
+                }
             }
         }
-        if world.options.external_control && fetched.iter().any(|(_, f)| f.batch.is_some()) {
-            world.controls.refresh()?;
+        if world.options.external_control
+            && self.feed.fetched.iter().any(|(_, f)| f.batch.is_some())
+            && let Err(error) = world.controls.refresh()
+        {
+            self.owe(error, now)?;
+            return Ok(false);
         }
-        self.control()?;
-        let mut busy = false;
-        for (at, got) in fetched {
+        let mut busy = self.control()?;
+        if self.owes().is_some() {
+            return Ok(busy);
+        }
+        for (at, got) in std::mem::take(&mut self.feed.fetched) {
             let lane = &mut self.lanes[at];
             let (step, name, first) = (lane.step, lane.table.name.clone(), lane.first);
             busy |= got.batch.is_some() || (got.ended && !lane.ended);
@@ -79,28 +86,25 @@ impl Instance {
                 self.side(&name, "rejected", taken.rejected.iter().map(|r| r.record()).collect())?;
             }
         }
-        if !world.options.external_control && world.ports.until.is_none() {
-            busy |= self.mark_silence(now)?;
+        if fetch && !world.options.external_control && world.ports.until.is_none() {
+            busy |= self.mark_silence()?;
         }
         Ok(busy)
     }
 
-    fn mark_silence(&mut self, now: Duration) -> Result<bool> {
-        let world = Arc::clone(&self.world);
+    fn mark_silence(&mut self) -> Result<bool> {
         let mut busy = false;
         for at in 0..self.lanes.len() {
-            let Some(mark) = self.lanes[at].due_mark(now) else { continue };
+            let Some(mark) = self.lanes[at].due_mark() else { continue };
             // Another reader found a record where this one still sees the end.
             if self.lanes.iter().any(|l| l.is_of(&mark) && l.lane().position() > mark.offset) {
                 continue;
             }
-            world.controls.append_own(self.index, &mark.record())?;
-            for lane in self.lanes.iter_mut().filter(|l| l.is_of(&mark)) {
-                lane.mark(&mark);
-                lane.marked_by_other(now);
-                lane.publish();
-            }
+            self.tell_mark(mark)?;
             busy = true;
+            if self.owes().is_some() {
+                break;
+            }
         }
         Ok(busy)
     }
@@ -109,13 +113,9 @@ impl Instance {
         if records.is_empty() {
             return Ok(());
         }
-        // Its writer is opened late and fenced late: a replaced owner must not come so far.
-        if self.world.ports.until.is_none() {
-            self.world.controls.refresh()?;
-        }
         let options = &self.world.options;
         let topic = format!("{}.{table}.{kind}", options.env);
         let writer = format!("{}.{}.{topic}.{}", options.env, options.program, self.index);
-        self.outputs.side(&topic, records, &self.world.ports, &writer)
+        self.outputs.side(&topic, records, &writer)
     }
 }

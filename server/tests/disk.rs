@@ -1,0 +1,264 @@
+//! A disk that is full under `weir run`: what can go on goes on, the rest waits and says so, the old
+//! checkpoint stays, and with space the run goes on by itself or at its next start. Nothing is lost.
+//!
+//! Mounts small file systems in memory, so it runs as root, as CI does.
+
+#[path = "cli/rig.rs"]
+#[allow(dead_code, reason = "shared with the tests of the command line")]
+mod rig;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rig::{PROGRAM, Rig, Running, assert_sums, until};
+
+/// Long enough for several checkpoints and tries.
+const WHILE: Duration = Duration::from_secs(2);
+
+/// A file system of a few megabytes.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(rig: &Rig, name: &str) -> Self {
+        let path = rig.path(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "weir"]).arg(&path).output().unwrap();
+        assert!(
+            done.status.success(),
+            "this test mounts a file system of 4 MB, as root: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        Self(path)
+    }
+
+    /// Takes every byte that is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        for size in [1 << 16, 1 << 12, 1] {
+            let bytes = vec![7; size];
+            while file.write_all(&bytes).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A minute of some devices, each hot for ten seconds: two events a device. One row is late.
+fn minute(minute: u32, devices: u32) -> String {
+    let mut text = String::new();
+    for second in 0..60 {
+        for device in 0..devices {
+            let celsius = if (10..20).contains(&second) { 35.5 } else { 20.0 };
+            text.push_str(&format!(
+                "{{\"event_id\":\"{minute}/{device}/{second}\",\"warehouse\":\"MAD1\",\"device\":\"d{device}\",\
+                 \"celsius\":{celsius},\"at_ts\":\"2026-03-02T08:{minute:02}:{second:02}Z\"}}\n"
+            ));
+        }
+    }
+    text
+}
+
+/// The columns of `readings`, of another table in another place.
+fn table(name: &str, with: &str) -> String {
+    let columns = PROGRAM.split_once('(').unwrap().1.split_once(") WITH").unwrap().0;
+    format!("CREATE TABLE {name} ({columns}) WITH ({with});\n")
+}
+
+struct Floor {
+    rig: Rig,
+    log: String,
+    data: String,
+}
+
+impl Floor {
+    /// `readings` is a topic of the log in the folder `in`; the rest is where the arguments say.
+    fn new(rig: Rig, log: &str, data: &str) -> Self {
+        let program = PROGRAM.replace(
+            "type = 'source'",
+            &format!("type = 'source', connector = 'log', path = '{}'", rig.text("in")),
+        );
+        rig.write("heat.sql", &program);
+        Self { log: format!("log:{}", rig.text(log)), data: rig.text(data), rig }
+    }
+
+    /// Appends a minute to the input, by a program of its own.
+    fn feed(&self, number: u32, devices: u32, also: &str) {
+        let (name, file) = (format!("feed{number}.sql"), format!("feed{number}.json"));
+        self.rig.write(&file, &(minute(number, devices) + also));
+        let text = [
+            table(
+                "given",
+                &format!(
+                    "type = 'source', connector = 'single_file', path = '{}', format = 'json'",
+                    self.rig.text(&file)
+                ),
+            ),
+            table(
+                "readings",
+                &format!(
+                    "type = 'sink', connector = 'log', path = '{}', format = 'json'",
+                    self.rig.text("in")
+                ),
+            )
+            .replace("WATERMARK FOR at_ts AS at_ts - INTERVAL '2 seconds'", "")
+            .replace("NOT NULL,\n    \n)", "NOT NULL\n)"),
+            "INSERT INTO readings SELECT event_id, warehouse, device, celsius, at_ts FROM given;\n".into(),
+        ];
+        self.rig.write(&name, &text.concat());
+        let data = self.rig.text(&format!("feed{number}"));
+        let log = format!("log:{}", self.rig.text("feeds"));
+        self.rig.ok(&["run", &name, "--log", &log, "--data", &data]);
+    }
+
+    fn start(&self) -> Running {
+        self.rig.start(&[
+            "run",
+            "heat.sql",
+            "--log",
+            &self.log,
+            "--data",
+            &self.data,
+            "--checkpoint-every",
+            "0.2",
+        ])
+    }
+
+    fn topic(&self, name: &str) -> Vec<String> {
+        let said = self.rig.run(&["tail", name, "--log", &self.log]);
+        said.out.lines().map(str::to_owned).collect()
+    }
+
+    fn events(&self) -> usize {
+        std::thread::sleep(Duration::from_millis(100));
+        self.topic("dev.events.heat").len()
+    }
+
+    /// Number of the newest checkpoint.
+    fn checkpoint(&self) -> u64 {
+        let names =
+            std::fs::read_dir(format!("{}/checkpoints/heat", self.data)).into_iter().flatten().flatten();
+        let number =
+            |e: std::fs::DirEntry| e.file_name().to_str()?.strip_suffix(".manifest.json")?.parse().ok();
+        names.filter_map(number).max().unwrap_or(0)
+    }
+
+    fn next_checkpoint(&self) {
+        let last = self.checkpoint();
+        until("a new checkpoint", || self.checkpoint() > last);
+    }
+
+    /// What the run wrote is what a replay of its logs says.
+    fn assert_whole(&self) {
+        let mut live = self.topic("dev.events.heat");
+        live.sort();
+        self.rig.ok(&["replay", "heat.sql", "--from", &self.log, "--out", "replay.jsonl"]);
+        let mut replayed: Vec<String> = self.rig.read("replay.jsonl").lines().map(str::to_owned).collect();
+        replayed.sort();
+        assert_eq!(live, replayed);
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_checkpoints() {
+    let rig = Rig::new();
+    let small = Small::new(&rig, "small");
+    let floor = Floor::new(rig, "log", "small");
+    floor.feed(1, 1, "");
+    let first = floor.start();
+    until("two events", || floor.events() == 2);
+    floor.next_checkpoint();
+
+    small.fill();
+    std::thread::sleep(WHILE);
+    let kept = floor.checkpoint();
+    floor.feed(2, 1, "");
+    until("events although the disk is full", || floor.events() == 4);
+    std::thread::sleep(WHILE);
+    assert_eq!(floor.checkpoint(), kept, "the old checkpoint stays");
+    small.free();
+    until("a checkpoint with space again", || floor.checkpoint() > kept);
+    std::thread::sleep(WHILE);
+
+    small.fill();
+    std::thread::sleep(WHILE);
+    let kept = floor.checkpoint();
+    floor.feed(3, 1, "");
+    until("events although the disk is full", || floor.events() == 6);
+    first.signal("KILL");
+    let said = first.wait();
+    assert_eq!(said.err.matches("W0505  ").count(), 2, "once an outage: {}", said.err);
+    assert_eq!(said.err.matches("the last checkpoint stays").count(), 2, "{}", said.err);
+    assert_eq!(said.err.matches("W0505 is over after").count(), 1, "{}", said.err);
+
+    // It starts from the old checkpoint on a disk that is full, too, and tells that it cannot end well.
+    let second = floor.start();
+    std::thread::sleep(WHILE);
+    second.signal("TERM");
+    let said = second.wait();
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("W0505") && said.err.contains("checkpoints"), "{}", said.err);
+    assert_eq!(floor.checkpoint(), kept, "the old checkpoint stays");
+
+    small.free();
+    let third = floor.start();
+    floor.next_checkpoint();
+    third.signal("TERM");
+    let said = third.wait();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_sums(&said.summary());
+    assert_eq!(floor.events(), 6, "nothing lost, nothing doubled");
+    floor.assert_whole();
+}
+
+#[test]
+fn a_full_disk_under_the_embedded_log() {
+    /// Their events do not fit into what is left of a page.
+    const DEVICES: u32 = 40;
+    let rig = Rig::new();
+    let small = Small::new(&rig, "small");
+    let floor = Floor::new(rig, "small/log", "data");
+    floor.feed(1, 1, "");
+    let first = floor.start();
+    until("two events", || floor.events() == 2);
+
+    small.fill();
+    // The first late row, so that a topic is to be made on the full disk.
+    let late = "{\"event_id\":\"l\",\"warehouse\":\"MAD1\",\"device\":\"d0\",\"celsius\":1.0,\"at_ts\":\"2026-03-02T08:01:01Z\"}\n";
+    floor.feed(2, DEVICES, "");
+    std::thread::sleep(WHILE);
+    let some = floor.events();
+    assert!(some < 2 + 2 * DEVICES as usize, "{some} events on a full disk");
+    small.free();
+    until("all events by itself", || floor.events() == 2 + 2 * DEVICES as usize);
+    std::thread::sleep(WHILE);
+
+    small.fill();
+    floor.feed(3, DEVICES, late);
+    std::thread::sleep(WHILE);
+    first.signal("TERM");
+    let said = first.wait();
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert_eq!(said.err.matches("weir tries again and goes on by itself").count(), 2, "{}", said.err);
+    assert_eq!(said.err.matches("W0505 is over after").count(), 1, "{}", said.err);
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+
+    small.free();
+    let second = floor.start();
+    until("all events", || floor.events() == 2 + 4 * DEVICES as usize);
+    second.signal("TERM");
+    let said = second.wait();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_sums(&said.summary());
+    floor.assert_whole();
+}
