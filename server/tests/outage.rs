@@ -86,13 +86,11 @@ impl Drop for Ends<'_> {
 }
 
 fn events(rig: &Rig, log: &str) -> Vec<String> {
-    eprintln!("look {:?}", WallClock.monotonic());
     // Each look is a process of its own.
     std::thread::sleep(Duration::from_millis(300));
     let said = rig.run(&["tail", "dev.events.outage", "--log", log]);
     let mut lines: Vec<String> = said.out.lines().map(str::to_owned).collect();
     lines.sort();
-    eprintln!("{} events {}", lines.len(), said.err);
     lines
 }
 

@@ -20,6 +20,7 @@ use weir_contract::{Code, Error, Place, Result};
 use super::controls::Mark;
 use super::graph::{Flow, Step, StepId};
 use super::options::Ports;
+use super::silence::Silence;
 use crate::base::NOTHING;
 use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch};
 use crate::sql::catalog::{AppendTime, TableSpec};
@@ -28,12 +29,6 @@ use crate::watermark::{Lane, LaneSpec, Taken};
 
 /// Bytes of one fetch at most, one record excepted.
 const FETCH_BYTES: usize = 4 << 20;
-/// Longest time between two looks at a log's end that counts as silence: nobody knows what came between
-/// them. Eyeballed.
-const LOOKS: Duration = Duration::from_millis(500);
-/// A longer time between two looks ends a silence: a broker that was away has kept its producers waiting,
-/// too, and their rows are not late. Longer than a cut takes. Eyeballed.
-const BREAK: Duration = Duration::from_secs(3);
 
 /// One reader of a source partition in its task.
 pub struct TaskLane {
@@ -54,10 +49,7 @@ pub struct TaskLane {
     until: Option<i64>,
     pub caught_up: bool,
     pub ended: bool,
-    /// Confirmed silence that no mark tells so far.
-    silent: Duration,
-    /// When the log's end was seen last, where nothing came since.
-    confirmed: Option<Duration>,
+    silence: Silence,
     /// Watermarks of all partitions of all sources, for a partition that never had a record.
     watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
 }
@@ -88,8 +80,7 @@ impl TaskLane {
             until: None,
             caught_up: false,
             ended: false,
-            silent: Duration::ZERO,
-            confirmed: None,
+            silence: Silence::default(),
             watermarks,
         })
     }
@@ -173,7 +164,7 @@ impl TaskLane {
         if fetched.batch.is_some() || !fetched.caught_up {
             self.stir();
         } else {
-            self.silence(now);
+            self.silence.confirm(now);
         }
         let taken = match fetched.batch {
             Some(batch) => Some(self.lane.take(batch, fetched.next).map_err(|e| e.or_at(self.place()))?),
@@ -207,21 +198,9 @@ impl TaskLane {
         }
     }
 
-    /// The end of the log was seen again.
-    fn silence(&mut self, now: Duration) {
-        let gap = now.saturating_sub(self.confirmed.unwrap_or(now));
-        if gap > BREAK {
-            self.silent = Duration::ZERO;
-        } else if gap <= LOOKS {
-            self.silent += gap;
-        }
-        self.confirmed = Some(now);
-    }
-
     /// Silence begins anew.
     pub fn stir(&mut self) {
-        self.silent = Duration::ZERO;
-        self.confirmed = None;
+        self.silence.stir();
     }
 
     /// Forgets that the log's end was seen: what was appended since then is to be read, too.
@@ -236,16 +215,14 @@ impl TaskLane {
 
     /// The silence up to now is in a mark of the partition.
     pub fn marked(&mut self) {
-        self.silent = Duration::ZERO;
+        self.silence.told();
     }
 
     /// The mark that is due after confirmed silence, to be made durable before `mark` applies it.
     pub fn due_mark(&mut self) -> Option<Mark> {
         let idle_after = Duration::from_micros(u64::try_from(self.table.idle_after?).ok()?);
-        if self.confirmed.is_none() || self.silent < idle_after || self.reader.is_none() {
-            return None;
-        }
-        let silent = std::mem::take(&mut self.silent);
+        self.reader.as_ref()?;
+        let silent = self.silence.due(idle_after)?;
         let own = self.lane.watermark();
         let watermark = if own == NOTHING {
             let others = |same: bool| {

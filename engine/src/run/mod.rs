@@ -21,6 +21,7 @@ mod owner;
 pub mod program;
 pub mod references;
 pub mod rule_test;
+mod silence;
 mod start;
 pub mod worker;
 pub mod world;
