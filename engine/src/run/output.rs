@@ -5,96 +5,29 @@
 //! O1  A record whose id was read back after the restart is dropped, and counted.
 //! O2  Nothing is committed after a fault.
 
+mod rows;
+mod writer;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
-use serde_json::{Map, Value};
+use datafusion::arrow::array::RecordBatch;
 use weir_contract::event::{Event, Id, version_of};
 use weir_contract::{Code, Error, EventTime, Result, wire};
 
+use self::rows::records;
+pub use self::rows::row_json;
+pub use self::writer::Writer;
 use super::options::{Options, Ports};
 use crate::base::{FOREVER, NOTHING, StreamSchema};
 use crate::episodes::{Decide, DecideSpec, Decision, InputRange};
 use crate::rules::Rule;
-use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use crate::sink::{OutRecord, SinkEnds};
 use crate::sql::plan::ir::{Output, Plan};
-use crate::state::json;
 use crate::state::{Loader, Saver};
 
 /// An INSERT writes its frontier as a heartbeat when it moved this far.
 const HEARTBEAT_EVERY: i64 = weir_contract::time::SECOND;
-
-/// One writer and what it must not write again.
-pub struct Writer {
-    sink: Option<Box<dyn Sink>>,
-    discards: bool,
-    seen: HashSet<Id>,
-    /// Highest time of what was read back; `NOTHING` where nothing was.
-    told: i64,
-    dirty: bool,
-    pub written: u64,
-    pub dropped_again: u64,
-}
-
-impl Writer {
-    fn open(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
-        let discards = factory.is_none_or(|f| f.discards());
-        let sink = factory.map(|f| f.open(writer)).transpose()?;
-        Ok(Self {
-            sink,
-            discards,
-            seen: HashSet::new(),
-            told: NOTHING,
-            dirty: false,
-            written: 0,
-            dropped_again: 0,
-        })
-    }
-
-    fn write(&mut self, mut records: Vec<OutRecord>) -> Result<()> {
-        if !self.seen.is_empty() {
-            let before = records.len();
-            let seen = &mut self.seen;
-            records.retain(|r| r.id.is_none_or(|id| !seen.remove(&id)));
-            self.dropped_again += (before - records.len()) as u64;
-        }
-        self.written += records.iter().filter(|r| r.id.is_some()).count() as u64;
-        if let Some(sink) = &mut self.sink
-            && !records.is_empty()
-        {
-            self.dirty = true;
-            sink.write(records)?;
-        }
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<()> {
-        if self.dirty
-            && let Some(sink) = &mut self.sink
-        {
-            sink.commit()?;
-        }
-        self.dirty = false;
-        Ok(())
-    }
-
-    fn ends(&mut self) -> Result<SinkEnds> {
-        self.sink.as_mut().map_or(Ok(Vec::new()), |s| s.ends())
-    }
-
-    fn read_back(&mut self, from: &SinkEnds) -> Result<()> {
-        let (seen, told) = (&mut self.seen, &mut self.told);
-        match &mut self.sink {
-            Some(sink) => sink.read_back(from, &mut |id, time| {
-                seen.insert(id);
-                *told = (*told).max(time.unwrap_or(NOTHING));
-            }),
-            None => Ok(()),
-        }
-    }
-}
 
 enum End {
     Rule { decide: Box<Decide>, rule: String, time: usize },
@@ -472,50 +405,4 @@ fn send(writer: Option<&mut Writer>, events: Vec<Event>) -> Result<()> {
         })
         .collect();
     writer.write(records)
-}
-
-/// One row as the JSON object that an `INSERT INTO` writes: its first `visible` columns.
-pub fn row_json(stream: &StreamSchema, visible: usize, batch: &RecordBatch, row: usize) -> Result<String> {
-    let mut object = Map::new();
-    for (field, column) in stream.schema.fields().iter().zip(batch.columns()).take(visible) {
-        object.insert(field.name().clone(), json::value(column, row)?);
-    }
-    Ok(Value::Object(object).to_string())
-}
-
-/// Rows as JSON objects with deterministic ids: of the statement and the row's canonical order.
-fn records(
-    stream: &StreamSchema,
-    visible: usize,
-    version: &str,
-    partition: u32,
-    batch: &RecordBatch,
-) -> Result<Vec<OutRecord>> {
-    let times = batch.column(stream.row_time_column()).as_primitive::<TimestampMicrosecondType>();
-    let mut ordinals: BTreeMap<String, u64> = BTreeMap::new();
-    (0..batch.num_rows())
-        .map(|row| {
-            let mut parts = vec![Value::from(version)];
-            for column in &stream.order {
-                let column = batch.column(*column);
-                parts.push(match column.data_type() {
-                    DataType::Timestamp(..) if column.is_valid(row) => {
-                        Value::from(column.as_primitive::<TimestampMicrosecondType>().value(row))
-                    }
-                    _ => json::value(column, row)?,
-                });
-            }
-            let same = ordinals.entry(Value::Array(parts.clone()).to_string()).or_insert(0);
-            parts.push(Value::from(*same));
-            *same += 1;
-            Ok(OutRecord {
-                id: Some(Id::of(&Value::Array(parts))),
-                partition: Some(partition),
-                key: Vec::new(),
-                value: row_json(stream, visible, batch, row)?.into_bytes(),
-                headers: Vec::new(),
-                time_us: times.is_valid(row).then(|| times.value(row)),
-            })
-        })
-        .collect()
 }

@@ -1,0 +1,83 @@
+//! One output's writer in one instance.
+//!
+//! In:   records in order; what the output held at the restart.
+//! Out:  records to the sink, but for those that stand there already.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use weir_contract::Result;
+use weir_contract::event::Id;
+
+use crate::base::NOTHING;
+use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+
+/// One writer and what it must not write again.
+pub struct Writer {
+    sink: Option<Box<dyn Sink>>,
+    pub(super) discards: bool,
+    pub(super) seen: HashSet<Id>,
+    /// Highest time of what was read back; `NOTHING` where nothing was.
+    pub(super) told: i64,
+    dirty: bool,
+    pub written: u64,
+    pub dropped_again: u64,
+}
+
+impl Writer {
+    pub(super) fn open(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
+        let discards = factory.is_none_or(|f| f.discards());
+        let sink = factory.map(|f| f.open(writer)).transpose()?;
+        Ok(Self {
+            sink,
+            discards,
+            seen: HashSet::new(),
+            told: NOTHING,
+            dirty: false,
+            written: 0,
+            dropped_again: 0,
+        })
+    }
+
+    pub(super) fn write(&mut self, mut records: Vec<OutRecord>) -> Result<()> {
+        if !self.seen.is_empty() {
+            let before = records.len();
+            let seen = &mut self.seen;
+            records.retain(|r| r.id.is_none_or(|id| !seen.remove(&id)));
+            self.dropped_again += (before - records.len()) as u64;
+        }
+        self.written += records.iter().filter(|r| r.id.is_some()).count() as u64;
+        if let Some(sink) = &mut self.sink
+            && !records.is_empty()
+        {
+            self.dirty = true;
+            sink.write(records)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self) -> Result<()> {
+        if self.dirty
+            && let Some(sink) = &mut self.sink
+        {
+            sink.commit()?;
+        }
+        self.dirty = false;
+        Ok(())
+    }
+
+    pub(super) fn ends(&mut self) -> Result<SinkEnds> {
+        self.sink.as_mut().map_or(Ok(Vec::new()), |s| s.ends())
+    }
+
+    pub(super) fn read_back(&mut self, from: &SinkEnds) -> Result<()> {
+        let (seen, told) = (&mut self.seen, &mut self.told);
+        match &mut self.sink {
+            Some(sink) => sink.read_back(from, &mut |id, time| {
+                seen.insert(id);
+                *told = (*told).max(time.unwrap_or(NOTHING));
+            }),
+            None => Ok(()),
+        }
+    }
+}
