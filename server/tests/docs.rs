@@ -45,12 +45,19 @@ fn weir(arguments: &[&str]) -> Output {
 
 /// What `weir check` says about a program.
 fn check(name: &str, scripts: &[String]) -> (bool, String) {
+    let files: Vec<(String, String)> =
+        scripts.iter().enumerate().map(|(n, s)| (format!("{n:02}.sql"), s.clone())).collect();
+    over(name, "check", &files)
+}
+
+/// What a command says about a folder of files.
+fn over(name: &str, command: &str, files: &[(String, String)]) -> (bool, String) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("docs-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    for (n, script) in scripts.iter().enumerate() {
-        std::fs::write(folder.join(format!("{n:02}.sql")), script).unwrap();
+    for (file, text) in files {
+        std::fs::write(folder.join(file), text).unwrap();
     }
-    let output = weir(&["check", folder.to_str().unwrap()]);
+    let output = weir(&[command, folder.to_str().unwrap()]);
     std::fs::remove_dir_all(&folder).unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -90,6 +97,39 @@ fn rules_of_the_pages_are_planned_over_the_pack() {
         assert!(!rules.is_empty(), "{name} has no rule");
         let (well, said) = check(&name.replace('/', "-"), &[pack(&PACK), rules].concat());
         assert!(well, "{name}\n{said}");
+    }
+}
+
+/// The tests of the page hold for its rule, and each of them fails for another one.
+#[test]
+fn tests_of_the_rules_page_run() {
+    let page = page("docs/RULES.md");
+    let blocks = blocks(&page);
+    let with = |start: &str| {
+        let mut found = blocks.iter().map(|(_, text)| text).filter(|text| text.starts_with(start));
+        let text = found.next().unwrap_or_else(|| panic!("docs/RULES.md has no block `{start}`"));
+        assert!(found.next().is_none(), "docs/RULES.md has two blocks `{start}`");
+        text.clone()
+    };
+    let (rule, tests) = (with("CREATE RULE overflow\n"), with("-- rule: overflow\n"));
+    let run = |name: &str, rule: &str| {
+        let names = PACK.iter().map(|file| file.replace('/', "-"));
+        let mut files: Vec<(String, String)> = names.zip(pack(&PACK)).collect();
+        files.push(("overflow.sql".into(), rule.to_owned()));
+        files.push(("overflow.test.sql".into(), tests.clone()));
+        over(name, "test", &files)
+    };
+    let (well, said) = run("tests", &rule);
+    assert!(well && said.contains("2 tests: 2 passed"), "docs/RULES.md\n{said}");
+    for (good, bad, passed) in [
+        ("fire_after = '20 seconds'", "fire_after = '21 seconds'", 0),
+        ("fire_after = '20 seconds'", "fire_after = '5 seconds'", 0),
+        ("no_data = '5 minutes'", "no_data = '6 minutes'", 1),
+    ] {
+        let other = rule.replace(good, bad);
+        assert_ne!(other, rule, "the rule of the page has no {good}");
+        let (well, said) = run("tests-other", &other);
+        assert!(!well && said.contains(&format!("2 tests: {passed} passed")), "{bad}\n{said}");
     }
 }
 
