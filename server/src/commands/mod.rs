@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod log_server;
 pub mod record;
 pub mod replay;
 pub mod run;

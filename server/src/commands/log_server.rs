@@ -1,0 +1,126 @@
+//! `weir log-server`: devices write the embedded log over HTTP.
+//!
+//! Runs beside `weir run`, which reads the same topics. It holds the writers of its topics, so no other
+//! process may write them.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weir_connectors::log::LogConnector;
+use weir_connectors::paths::Roots;
+use weir_contract::{Code, Error, Place, WallClock};
+use weir_engine::run::Stop;
+use weir_engine::sink::{OutRecord, SinkFactory};
+use weir_engine::sql::catalog::AppendTime;
+
+use crate::Done;
+use crate::http::grants::Grants;
+use crate::http::log::{Append, Incoming, Limits, Log};
+use crate::http::{Room, serve};
+use crate::wire::at::LogAt;
+use crate::wire::stop;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8181")]
+    listen: SocketAddr,
+    /// Listen on other addresses than loopback without TLS: tokens and records can be read on the way
+    #[arg(long)]
+    insecure: bool,
+    /// Who may write: lines of DEVICE, the SHA-256 of its token in hex, KEY[,KEY…]
+    #[arg(long, value_name = "FILE")]
+    tokens: PathBuf,
+    /// Topics that devices write
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "scans,detections,device_health,frames"
+    )]
+    topics: Vec<String>,
+    /// Partitions of a topic that is made
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: u32,
+    /// Largest body
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
+    body_bytes: u32,
+    /// Connections at once; a device holds one for each topic
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    connections: u32,
+    /// Requests that one device may make in a second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_s: u32,
+    /// Bytes that one device may send in a second
+    #[arg(long, value_name = "BYTES", default_value_t = 16_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    bytes_per_s: u32,
+    /// log:FOLDER; default: WEIR_LOG, else the embedded log under --data
+    #[arg(long, value_name = "LOG")]
+    log: Option<String>,
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+}
+
+pub fn run(args: Args) -> Done {
+    let LogAt::Log { folder, .. } = LogAt::choose(args.log.as_deref(), &args.data)? else {
+        let what = "the log server writes the embedded log only";
+        return Err(Error::new(Code::Usage, what).expected("log:FOLDER").into());
+    };
+    if !args.listen.ip().is_loopback() && !args.insecure {
+        let what = format!("{} is not loopback, and there is no TLS here", args.listen);
+        let expected = "a proxy with TLS before 127.0.0.1, or --insecure";
+        return Err(Error::new(Code::Usage, what).expected(expected).into());
+    }
+    let place = Place::Path(args.tokens.display().to_string());
+    let text = std::fs::read_to_string(&args.tokens)
+        .map_err(|e| Error::new(Code::BadFile, e.to_string()).at(place.clone()))?;
+    let grants = Grants::parse(&args.tokens.display().to_string(), &text)?;
+    if grants.is_empty() {
+        let what = "no device may write: no token is granted";
+        return Err(Error::new(Code::BadFile, what).at(place).into());
+    }
+    let mut limits = Limits { body_bytes: args.body_bytes as usize, ..Limits::default() };
+    limits.rate.requests_per_s = args.requests_per_s.into();
+    limits.rate.bytes_per_s = args.bytes_per_s.into();
+    let mut room = Room { connections: args.connections as usize, ..Room::default() };
+    room.waiting_bytes = room.waiting_bytes.max(2 * limits.body_bytes);
+
+    let connector = LogConnector::new(folder, Roots::new([])?, Arc::new(WallClock));
+    let mut topics: BTreeMap<String, Append> = BTreeMap::new();
+    for topic in &args.topics {
+        let factory = connector.sink_of(topic, args.partitions, AppendTime::Broker)?;
+        let mut sink = factory.open("log-server")?;
+        let append = move |records: Vec<Incoming>| {
+            let written = sink.write(records.into_iter().map(out).collect()).and_then(|()| sink.commit());
+            if written.is_err() {
+                // What was promised to nobody must not come with the next request's records.
+                sink = factory.open("log-server")?;
+            }
+            written
+        };
+        topics.insert(topic.clone(), Box::new(append));
+    }
+    let devices = grants.len();
+    let log = Log::new(topics, grants, limits, Arc::new(WallClock))?;
+    let failed = |e: std::io::Error| Error::new(Code::Io, format!("{}: {e}", args.listen));
+    let listener = TcpListener::bind(args.listen).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let stop = Stop::default();
+    stop::on_signal(&stop)?;
+    eprintln!("weir log-server at {address}: {} for {devices} devices", args.topics.join(", "));
+    serve(listener, log, room, || stop.stopping())?;
+    Ok(0)
+}
+
+fn out(record: Incoming) -> OutRecord {
+    OutRecord {
+        id: None,
+        partition: None,
+        key: record.key,
+        value: record.value,
+        headers: record.headers,
+        time_us: None,
+    }
+}

@@ -1,0 +1,158 @@
+//! The HTTP port: one file per resource.
+//!
+//! In:   a listener, and an [`App`] that answers requests. Out: answers; errors as JSON of code and text.
+//! Owns: how many connections there are, how many bytes of bodies wait in memory, and the end. `wire` speaks the
+//!       protocol on one connection; TLS is a proxy's.
+//!
+//! P1  Beyond `connections` a peer is told so and closed; it never holds up those that are there.
+//! P2  Bodies in memory, over all connections, are at most `waiting_bytes` together.
+//! P3  A stop closes connections between requests; those that wait for an answer get it, within `GRACE`.
+
+pub mod grants;
+pub mod log;
+mod wire;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use ureq_proto::http::{Request, StatusCode};
+use weir_contract::{Code, Error, Result};
+
+/// How long a stop waits for answers that are on their way.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is said to a peer; always JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Map<String, Value>,
+    /// Seconds after which the same request may be taken.
+    pub retry_after: Option<u64>,
+    /// The connection ends with it.
+    pub close: bool,
+}
+
+impl Answer {
+    pub fn good(body: Map<String, Value>) -> Self {
+        Self { status: StatusCode::OK, body, retry_after: None, close: false }
+    }
+
+    pub fn problem(status: StatusCode, code: Code, text: impl Into<String>) -> Self {
+        let mut body = Map::new();
+        body.insert("code".into(), json!(code.to_string()));
+        body.insert("text".into(), Value::String(text.into()));
+        Self { status, body, retry_after: None, close: false }
+    }
+
+    /// One fact more.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body.insert(name.into(), value.into());
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// What answers requests: first by the head alone, then with the body.
+pub trait App: Send + Sync + 'static {
+    /// What the head gave a right to.
+    type Ticket: Send;
+
+    /// Looks at a head whose body has `length` bytes, before any of it is read.
+    fn admit(
+        &self,
+        head: &Request<()>,
+        length: u64,
+    ) -> impl Future<Output = std::result::Result<Self::Ticket, Answer>> + Send;
+
+    fn answer(
+        &self,
+        ticket: Self::Ticket,
+        head: Request<()>,
+        body: Vec<u8>,
+    ) -> impl Future<Output = Answer> + Send;
+}
+
+/// What peers may take of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// A device holds one for each topic.
+    pub connections: usize,
+    /// Bytes of bodies that are read and not answered, over all connections.
+    pub waiting_bytes: usize,
+}
+
+impl Default for Room {
+    /// 128 devices with four topics each; 64 MiB hold eight of the largest bodies. Eyeballed.
+    fn default() -> Self {
+        Self { connections: 512, waiting_bytes: 64 << 20 }
+    }
+}
+
+/// Serves until `stopping` says so. Blocks.
+pub fn serve(listener: TcpListener, app: impl App, room: Room, stopping: impl Fn() -> bool) -> Result<()> {
+    let failed = |e: std::io::Error| Error::new(Code::Io, format!("the HTTP port: {e}"));
+    listener.set_nonblocking(true).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        let app = Arc::new(app);
+        let connections = Arc::new(Semaphore::new(room.connections));
+        let bytes = Arc::new(Semaphore::new(room.waiting_bytes));
+        let (stop, stopped) = watch::channel(false);
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    if stopping() {
+                        break;
+                    }
+                }
+                accepted = listener.accept() => match accepted {
+                    Err(e) => {
+                        tracing::warn!("a connection was not accepted: {e}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                    Ok((stream, _)) => match connections.clone().try_acquire_owned() {
+                        Err(_) => turn_away(&stream),
+                        Ok(place) => {
+                            let (app, bytes, stopped) = (app.clone(), bytes.clone(), stopped.clone());
+                            tokio::spawn(async move {
+                                wire::talk(stream, &*app, &bytes, stopped).await;
+                                drop(place);
+                            });
+                        }
+                    },
+                },
+            }
+        }
+        drop(listener);
+        stop.send_replace(true);
+        let all = u32::try_from(room.connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(GRACE, connections.acquire_many(all)).await.is_err() {
+            tracing::warn!("some requests were not answered before the end");
+        }
+        Ok(())
+    })
+}
+
+/// Says that there is no room, where that takes no waiting.
+fn turn_away(stream: &TcpStream) {
+    let text = "as many connections as this port takes are open";
+    let answer = Answer::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Refused, text).retry_after(1).close();
+    let _closed_in_any_case = stream.try_write(&wire::bytes_of(&answer, false));
+}
