@@ -9,6 +9,7 @@ mod site;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use site::{Agent, Chance, Reader, Server, Site, ask, connect, until};
 /// Posts batches of lines until told to stop, each again until it is taken; gives how many records were.
 fn device(site: &Site, device: &str, stop: &AtomicBool) -> (u64, u64) {
     let (mut number, mut batches, mut again) = (0, 0, 0);
-    let mut stream = None;
+    let mut stream: Option<TcpStream> = None;
     while !stop.load(Ordering::SeqCst) {
         let lines: String = (number..number + 1 + batches % 7).map(|n| site.line(device, "b", n)).collect();
         let request = format!(
