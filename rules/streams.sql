@@ -21,6 +21,8 @@ CREATE TABLE scans (
 )
 PARTITIONED BY (warehouse);
 
+-- Written by devices that detect, or by detect.sql. No idle_after: a detector that is slow or down makes its
+-- readers wait, never its rows late; its heartbeats say how far it is.
 CREATE TABLE detections (
     event_id TEXT NOT NULL,
     warehouse TEXT NOT NULL,
@@ -39,7 +41,7 @@ CREATE TABLE detections (
     model_sha256 TEXT,
     WATERMARK FOR captured_at AS captured_at - INTERVAL '3 seconds'
 ) WITH (
-    type = 'source', topic = 'detections', format = 'json', idle_after = INTERVAL '5 seconds',
+    type = 'source', topic = 'detections', format = 'json',
     dedup = 'event_id', dedup_within = INTERVAL '10 minutes'
 )
 PARTITIONED BY (warehouse);

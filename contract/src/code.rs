@@ -72,6 +72,7 @@ codes! {
     NotImmutable = 210, Author, false, "a function reads the wall clock or chance", "rule author. Not retried.";
     BadRule = 211, Author, false, "a rule does not keep the contract of rules", "rule author. Not retried.";
     Plan = 212, Author, false, "the query cannot be planned", "rule author. Not retried.";
+    DetectPlace = 213, Author, false, "detect() stands where it may not", "author of the script: the detector is a program of its own; rules read what it writes.";
 
     TwoPartitions = 301, Data, false, "one partition-key value came in two partitions of co-partitioned tables", "operator: fix the producer's partitioner, then restart.";
     Internal = 302, Weir, false, "weir broke one of its own rules", "weir's developers. The program stopped before it acknowledged anything.";
@@ -109,6 +110,8 @@ codes! {
     TooSlow = 808, Operator, true, "an image was not done within its time limit", "operator: fewer images, more threads or a smaller model. The image is skipped and counted.";
     Busy = 809, Operator, true, "the queue of images is full", "operator: fewer images, or more threads. The image is skipped and counted.";
     WorkerPanic = 810, Weir, false, "a library panicked on an image", "weir's developers: keep the image. It is skipped and counted, and the worker starts anew.";
+    NoFrame = 811, Operator, false, "a stored frame is missing", "operator: the store for frames, or who writes there. The frame is skipped and counted.";
+    FrameChanged = 812, Operator, false, "a stored frame is not the one that its uri names", "operator: the store for frames. The frame is skipped and counted.";
 }
 
 impl fmt::Display for Code {

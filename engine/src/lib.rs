@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod source;
+pub mod detect;
 pub mod numeric;
 pub mod sql;
 pub mod state;

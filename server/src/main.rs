@@ -33,6 +33,9 @@ Environment:
                   without a connector are; default: the embedded log under --data
   WEIR_REFERENCE  postgres://… or sqlite:FILE: the reference database; default: SQLite under --data
   WEIR_PATHS      folders, separated by `:`, that programs may read and write files in; default: any
+  WEIR_MODELS     folder of the models that detect() names; default: models
+  WEIR_FRAMES     folder of frames that are stored outside the log
+  WEIR_ORT_LIB    ONNX Runtime, by an absolute path; default: what `make onnxruntime` fetched
   RUST_LOG        what is logged to standard error; default: warn";
 
 #[derive(Debug, Subcommand)]

@@ -18,3 +18,4 @@ pub mod detector;
 pub mod barcode;
 pub mod evidence;
 pub mod pool;
+pub mod store;

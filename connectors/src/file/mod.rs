@@ -62,10 +62,18 @@ fn path_of(roots: &Roots, table: &TableSpec) -> Result<PathBuf> {
 fn no_parquet_sink(table: &TableSpec) -> Result<()> {
     match table.format {
         Format::Json => Ok(()),
+        Format::RawBytes => Err(no_headers(table)),
         Format::Parquet => Err(Error::new(Code::NotYet, "a Parquet sink is not there yet")
             .expected("format = 'json'")
             .at(table.place.clone())),
     }
+}
+
+/// Records of plain files are lines or rows.
+fn no_headers(table: &TableSpec) -> Error {
+    Error::new(Code::BadOption, format!("`{}`: a plain file has no records with headers", table.name))
+        .expected("connector = 'kafka' or 'log', or a recording, for format = 'raw_bytes'")
+        .at(table.place.clone())
 }
 
 impl Connector for SingleFile {
@@ -78,6 +86,9 @@ impl Connector for SingleFile {
     }
 
     fn source(&self, table: &TableSpec) -> Result<Arc<dyn Source>> {
+        if table.format == Format::RawBytes {
+            return Err(no_headers(table));
+        }
         let path = path_of(&self.0, table)?;
         open_regular(&path).map_err(|e| e.or_at(table.place.clone()))?;
         Ok(Arc::new(Files { root: path.clone(), files: vec![path], format: table.format }))
@@ -103,6 +114,9 @@ impl Connector for Filesystem {
         if RecordingSource::is_recording(&root) {
             return Ok(Arc::new(RecordingSource::open(&root).map_err(|e| e.or_at(table.place.clone()))?));
         }
+        if table.format == Format::RawBytes {
+            return Err(no_headers(table));
+        }
         let files = files_in(&root, table.format).map_err(|e| e.or_at(table.place.clone()))?;
         Ok(Arc::new(Files { root, files, format: table.format }))
     }
@@ -122,6 +136,7 @@ fn files_in(folder: &Path, format: Format) -> Result<Vec<PathBuf>> {
     let wanted: &[&str] = match format {
         Format::Json => &["json", "jsonl", "ndjson"],
         Format::Parquet => &["parquet"],
+        Format::RawBytes => &[],
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| bad(folder, e))? {
@@ -158,8 +173,8 @@ impl Source for Files {
             .enumerate()
             .map(|(n, path)| {
                 let end = match self.format {
-                    Format::Json => lines::count(path)?,
                     Format::Parquet => parquet::count(path)?,
+                    Format::Json | Format::RawBytes => lines::count(path)?,
                 };
                 Ok(Partition { number: number(n)?, start: 0, end, bounded: true })
             })
@@ -176,8 +191,8 @@ impl Source for Files {
                 .at(Place::Path(path.display().to_string())));
         }
         Ok(match self.format {
-            Format::Json => Box::new(lines::Lines::open(path, from)?),
             Format::Parquet => Box::new(parquet::Rows::open(path, from)?),
+            Format::Json | Format::RawBytes => Box::new(lines::Lines::open(path, from)?),
         })
     }
 

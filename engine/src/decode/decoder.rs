@@ -20,7 +20,7 @@ use super::record::{Member, Members};
 use super::rows::cast_column;
 use crate::base::internal_arrow;
 use crate::source::{Payload, RawBatch};
-use crate::sql::catalog::{ColumnSource, MetadataKey, TIMESTAMP_UNIT, TableSpec};
+use crate::sql::catalog::{ColumnSource, Format, MetadataKey, TIMESTAMP_UNIT, TableSpec};
 
 /// What came of the records of a batch.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub struct Decoder {
     columns: Vec<Column>,
     event: usize,
     members: Members,
+    /// The column that is the whole value, where the format is `raw_bytes`.
+    whole: Option<usize>,
     generated: Option<Generated>,
     topic: String,
     partition: u32,
@@ -118,8 +120,10 @@ impl Decoder {
             .filter(|(_, c)| matches!(c.from, From::Value))
             .map(|(slot, c)| Member::new(&c.name, &c.kind, slot, c.built.as_ref(), &mut slots))
             .collect();
+        let value = || columns.iter().position(|c| matches!(c.from, From::Value));
         Ok(Decoder {
             event,
+            whole: if table.format == Format::RawBytes { value() } else { None },
             members: Members::new(members),
             generated,
             topic: table.options.get("topic").unwrap_or(&table.name).clone(),
@@ -244,12 +248,22 @@ impl Decoder {
         slots: &mut [Slot<'a>],
     ) -> std::result::Result<(), Reject> {
         let index = record as usize;
-        if values.is_null(index) {
-            return Err(Reject::new(Code::BadRecord, "the record has no value"));
+        match self.whole {
+            // A client that cannot send no value sends an empty one.
+            Some(column) if values.is_null(index) || values.value(index).is_empty() => {
+                slots[column] = Slot::Null;
+            }
+            Some(column) => slots[column] = Slot::Bytes(values.value(index)),
+            None if values.is_null(index) => {
+                return Err(Reject::new(Code::BadRecord, "the record has no value"));
+            }
+            None => {
+                let text = std::str::from_utf8(values.value(index)).map_err(|e| {
+                    Reject::new(Code::BadRecord, format!("byte {}: not UTF-8", e.valid_up_to()))
+                })?;
+                self.members.read(text, slots, &mut self.scratch)?;
+            }
         }
-        let text = std::str::from_utf8(values.value(index))
-            .map_err(|e| Reject::new(Code::BadRecord, format!("byte {}: not UTF-8", e.valid_up_to())))?;
-        self.members.read(text, slots, &mut self.scratch)?;
         self.envelope(origin, record, slots)?;
         for (index, (column, slot)) in self.columns.iter().zip(slots.iter()).enumerate() {
             if matches!(slot, Slot::Absent | Slot::Null) && !matches!(column.from, From::Generated) {

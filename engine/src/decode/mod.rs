@@ -27,6 +27,9 @@
 //! | TIMESTAMP | RFC 3339 text (a zone is converted, digits finer than µs are cut), or an integer that counts `timestamp_unit` since 1970; years 0 to 9999 |
 //! | arrays, STRUCT | arrays, objects; a field that is missing is NULL |
 //!
+//! A `raw_bytes` record's value is one BYTEA column as it stands, NULL where the record has no value or no
+//! bytes. Headers are text that means what the same JSON value would (without quotes).
+//!
 //! `null` is NULL everywhere. A column that is missing is NULL. A key given twice, of a column or of a
 //! STRUCT's field, is a reject; unknown keys are skipped, but what stands there must be JSON.
 

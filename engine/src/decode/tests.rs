@@ -330,3 +330,63 @@ fn rows_of_files_are_cast_by_name() {
         &DataType::Timestamp(TimeUnit::Nanosecond, Some("+02:00".into()))
     );
 }
+
+#[test]
+fn raw_bytes_are_a_column_and_headers_are_the_others() {
+    let ddl = "CREATE TABLE x (id TEXT NOT NULL METADATA FROM 'header.id', image BYTEA,
+        w INT METADATA FROM 'header.w', big BOOLEAN GENERATED ALWAYS AS (w > 100),
+        at TIMESTAMP NOT NULL METADATA FROM 'header.at', WATERMARK FOR at) WITH (format = 'raw_bytes')";
+    // No UTF-8, JSON, nothing, no bytes, and five whose headers are wrong.
+    let values: [Option<&[u8]>; 9] = [
+        Some(&[0xff, 0xd8, 0]),
+        Some(b"{\"id\":\"own\"}"),
+        None,
+        Some(b""),
+        Some(b"5"),
+        Some(b"6"),
+        Some(b"7"),
+        Some(b"8"),
+        Some(b"9"),
+    ];
+    let mut batch = raw(Payload::Bytes(BinaryArray::from_iter(values)), 9);
+    let mut put = |row: u32, name: &str, value: &[u8]| {
+        batch.headers.push(Header { row, name: name.into(), value: value.into() });
+    };
+    for row in 0..4 {
+        put(row, "id", b"a");
+        put(row, "at", b"2026-03-01T00:00:01Z");
+        put(row, "w", if row == 0 { b"640" } else { b"64" });
+        put(row, "unknown", b"\xff");
+    }
+    put(4, "at", b"2026-03-01T00:00:01Z");
+    for (row, name, value) in
+        [(5, "at", "yesterday"), (6, "w", "6.5"), (7, "w", "99999999999"), (8, "id", "b")]
+    {
+        put(row, "id", b"b");
+        if name != "at" && row != 8 {
+            put(row, "at", b"2026-03-01T00:00:01Z");
+        }
+        put(row, name, value.as_bytes());
+    }
+    assert_eq!(
+        show(&decode(ddl, &batch)),
+        "0: a | ffd800 | 640 | true
+1: a | 7b226964223a226f776e227d | 64 | false
+2: a | NULL | 64 | false
+3: a | NULL | 64 | false
+4: W0101 `id` is NULL and may not be
+5: W0101 `at`: expected TIMESTAMP, found yesterday
+6: W0101 `w`: expected INT, found 6.5
+7: W0106 `w`: 99999999999 does not fit INT
+8: W0102 `at` is NULL
+"
+    );
+    // A value that nobody reads is not copied, and the fates stay.
+    let table = table(ddl);
+    let narrow = Schema::new(vec![Field::new("w", DataType::Int32, true)]);
+    let mut decoder =
+        Decoder::new(&table, 7, true, &Reads::of(&table, &narrow)).unwrap_or_else(|e| panic!("{e}"));
+    let few = decoder.decode(&batch, &(0..9).collect::<Vec<_>>()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(few.columns[1].is_none());
+    assert_eq!((few.records, few.rejects.len()), (vec![0, 1, 2, 3], 5));
+}

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod asof_join;
+pub mod detect;
 pub mod failures;
 pub mod interval_join;
 pub mod join_keys;
@@ -27,6 +28,7 @@ use weir_contract::{Code, Error, Result};
 pub use self::unmatched::{Seen, Unmatched};
 use crate::base::NOTHING;
 use crate::state::{Loader, Saver};
+use crate::watermark::SideRecord;
 
 /// Whether a left row without a match is dropped, or kept with NULLs on the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Out {
     pub batches: Vec<RecordBatch>,
     /// Rows that an inner reference join dropped.
     pub unmatched: Unmatched,
+    /// Rows that a detector refused; their table is not set.
+    pub rejected: Vec<SideRecord>,
 }
 
 impl Out {
@@ -76,6 +80,11 @@ pub trait Operator: Send {
     /// version may take effect there, not before. `NOTHING` where it never looks anything up.
     fn passed(&self) -> i64 {
         NOTHING
+    }
+
+    /// Rows refused since the first one, for the report.
+    fn rejected(&self) -> u64 {
+        0
     }
 
     /// Bytes held, for admission; an estimate within a factor of two.

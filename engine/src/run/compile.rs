@@ -15,6 +15,7 @@ use weir_contract::{Code, Error, Result};
 use crate::base::{StreamSchema, internal};
 use crate::operators::aggregate::{Aggregate, AggregateSpec, Phase, TimeKey, WindowSpec};
 use crate::operators::asof_join::{AsofJoin, AsofJoinSpec};
+use crate::operators::detect::{Detect, DetectSpec};
 use crate::operators::failures::Failures;
 use crate::operators::interval_join::{IntervalJoin, IntervalJoinSpec};
 use crate::operators::over::{Over, OverFunction, OverSpec};
@@ -128,6 +129,15 @@ pub fn operator(plan: &Plan, node: &Node, phase: Phase, failures: &Failures) -> 
         }
         Op::Filter(predicate) => Box::new(Filter::new(physical(predicate, &input(0).schema)?)),
         Op::Union => Box::new(Union::new(Arc::clone(&node.stream.schema))),
+        Op::Detect { outer, detector, image, uri, residual } => Box::new(Detect::new(DetectSpec {
+            detector: Arc::clone(detector),
+            input: input(0).clone(),
+            output: node.stream.clone(),
+            image: physical(image, &input(0).schema)?,
+            uri: uri.as_ref().map(|e| physical(e, &input(0).schema)).transpose()?,
+            outer: *outer,
+            residual: residual.as_ref().map(|e| physical(e, &node.stream.schema)).transpose()?,
+        })?),
         Op::Aggregate { .. } => {
             let spec = counted(aggregate_spec(plan, node, phase)?, failures)?;
             Box::new(Aggregate::new(spec)?)

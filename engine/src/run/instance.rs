@@ -280,6 +280,7 @@ impl Instance {
             if out.unmatched.rows > 0 {
                 self.unmatched.entry(id).or_default().merge(out.unmatched);
             }
+            self.refused(id, out.rejected)?;
             self.give(id, out.batches)?;
             if let Some(given) = given {
                 self.give_frontier(id, given)?;
@@ -359,6 +360,12 @@ impl Instance {
     /// How often expressions failed, by step.
     pub fn failures(&self) -> impl Iterator<Item = (StepId, u64)> {
         self.steps.iter().map(|(step, running)| (*step, running.failures.count()))
+    }
+
+    /// How many images were refused, by step.
+    pub fn rejected(&self) -> impl Iterator<Item = (StepId, u64)> {
+        let of = |running: &Running| running.operator.as_ref().map_or(0, |o| o.rejected());
+        self.steps.iter().map(move |(step, running)| (*step, of(running)))
     }
 
     pub fn unmatched(&self) -> &BTreeMap<StepId, Unmatched> {

@@ -13,6 +13,7 @@ use crate::control::{ControlLog, RowChange};
 use crate::operators::Unmatched;
 use crate::sink::SinkFactory;
 use crate::source::Source;
+use crate::sql::plan::ir::{Op, Plan};
 use crate::watermark::Counts;
 
 /// Settings of a run; none changes a result.
@@ -36,6 +37,20 @@ pub struct Options {
     pub decisions: bool,
     /// How long a start waits for an answer of the process that owns the program, before it takes it over.
     pub takeover_after: Duration,
+}
+
+/// Rows of one fetch where each costs a run of a model: a stop and a checkpoint wait for them.
+const DETECT_ROWS: usize = 32;
+
+impl Options {
+    /// The same with a fetch as short as the plan's work is long.
+    #[must_use]
+    pub fn for_plan(self, plan: &Plan) -> Options {
+        match plan.nodes.iter().any(|n| matches!(n.op, Op::Detect { .. })) {
+            true => Options { batch_rows: self.batch_rows.min(DETECT_ROWS), ..self },
+            false => self,
+        }
+    }
 }
 
 impl Default for Options {
@@ -138,6 +153,8 @@ pub struct Report {
     /// Rows that inner reference joins dropped, by output (rule or target) and table. A join that several
     /// outputs share counts for each.
     pub unmatched: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Images that a detector refused, by output: each stands in `{output}.rejected`.
+    pub rejected: BTreeMap<String, u64>,
     /// Casts and divisions that failed on a row and gave NULL, by output.
     pub failed: BTreeMap<String, u64>,
     /// The rows that joins dropped by table, each join once, with the keys that the table did not hold.

@@ -319,6 +319,11 @@ impl Program {
                     *report.failed.entry(graph.plan.outputs[output].name().into()).or_default() += failed;
                 }
             }
+            for (step, refused) in instance.rejected().filter(|(_, refused)| *refused > 0) {
+                for output in graph.outputs_behind(step) {
+                    *report.rejected.entry(graph.plan.outputs[output].name().into()).or_default() += refused;
+                }
+            }
             for (step, dropped) in instance.unmatched() {
                 let Some(relation) = graph.steps[*step].relation else { continue };
                 let name = &graph.plan.relations[relation].name;

@@ -72,6 +72,8 @@ pub enum AppendTime {
 pub enum Format {
     Json,
     Parquet,
+    /// The whole value is one BYTEA column; everything else stands in headers.
+    RawBytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 //!        | WATERMARK FOR c [AS c [- INTERVAL '…']]  |  PRIMARY KEY (c, …)
 //! ```
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -373,12 +374,13 @@ fn finish(
 }
 
 fn format(options: &mut Options, errors: &mut Vec<Error>) -> Format {
-    const LATER: [&str; 7] = ["debezium_json", "avro", "protobuf", "raw_string", "raw_bytes", "csv", "arrow"];
+    const LATER: [&str; 6] = ["debezium_json", "avro", "protobuf", "raw_string", "csv", "arrow"];
     let Some((text, at)) = options.text("format", errors) else { return Format::Json };
     let lower = text.to_lowercase();
     match lower.as_str() {
         "json" => return Format::Json,
         "parquet" => return Format::Parquet,
+        "raw_bytes" => return Format::RawBytes,
         _ => {}
     }
     let error = if LATER.contains(&lower.as_str()) {
@@ -386,9 +388,9 @@ fn format(options: &mut Options, errors: &mut Vec<Error>) -> Format {
     } else {
         Error::new(Code::BadOption, format!("there is no format '{text}'"))
     };
-    let expected = match nearest(&lower, ["json", "parquet"]) {
+    let expected = match nearest(&lower, ["json", "parquet", "raw_bytes"]) {
         Some(near) if !LATER.contains(&lower.as_str()) => format!("{near} (did you mean that?)"),
-        _ => "json, parquet".into(),
+        _ => "json, parquet, raw_bytes".into(),
     };
     errors.push(error.at(at).expected(expected));
     Format::Json
@@ -445,6 +447,22 @@ fn check(spec: &TableSpec, errors: &mut Vec<Error>) {
             if !matches!(column.source, ColumnSource::Value | ColumnSource::Json) {
                 refuse(Code::BadColumn, format!("{what} has no records"), "no METADATA or GENERATED columns");
             }
+        }
+    }
+    if spec.format == Format::RawBytes {
+        let values =
+            || spec.columns.iter().filter(|c| matches!(c.source, ColumnSource::Value | ColumnSource::Json));
+        let bytes = values().all(|c| c.data_type == DataType::Binary);
+        if values().count() != 1 || !bytes {
+            let what = format!("`{table}` has the format raw_bytes: its record's value is one column");
+            refuse(
+                Code::BadColumn,
+                what,
+                "one BYTEA column; all others METADATA FROM 'header.…' or GENERATED",
+            );
+        }
+        if spec.kind == TableKind::Sink {
+            refuse(Code::NotYet, format!("`{table}` is written as raw_bytes"), "format = 'json'");
         }
     }
     if spec.kind == TableKind::Reference && spec.primary_key.is_empty() {

@@ -32,7 +32,11 @@ pub struct SourceFile {
     pub text: String,
 }
 
-/// Reads one `.sql` file, or all of a folder and the folders in it, sorted by path, without `*.test.sql`.
+/// First words of a file that is a program by itself: it is not read with the folder that it lies in.
+pub const ALONE: &str = "-- program:";
+
+/// Reads one `.sql` file, or all of a folder and the folders in it, sorted by path, without `*.test.sql` and
+/// without files that begin with [`ALONE`].
 ///
 /// # Errors
 /// `W0405` where a file or folder cannot be read, or a folder holds no script.
@@ -62,17 +66,19 @@ pub fn load(path: &Path) -> Result<Vec<SourceFile>> {
             }
         }
     }
-    if found.is_empty() {
-        return Err(Error::new(Code::BadFile, "the folder holds no script")
-            .at(Place::Path(path.display().to_string()))
-            .expected("files named *.sql"));
-    }
     found.sort();
     let folder_of = |file: &Path| {
         let folder = file.parent().unwrap_or(path);
         if folder == path { program_name(path) } else { last_part(folder) }
     };
-    found.iter().map(|file| read(file, folder_of(file))).collect()
+    let mut files = found.iter().map(|file| read(file, folder_of(file))).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| !file.text.starts_with(ALONE));
+    if files.is_empty() {
+        return Err(Error::new(Code::BadFile, "the folder holds no script")
+            .at(Place::Path(path.display().to_string()))
+            .expected("files named *.sql"));
+    }
+    Ok(files)
 }
 
 fn last_part(path: &Path) -> String {

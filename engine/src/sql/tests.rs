@@ -209,7 +209,7 @@ W0205 a.sql:1:44 `__x`: names that start with __ are weir's own
 W0205 a.sql:1:74 metadata 'offset' does not fit TEXT | BIGINT
 W0202 a.sql:2:23 a record has no metadata 'partitoin' | partition (did you mean that?)
 W0205 a.sql:3:17 the event-time column `t` is TEXT | TIMESTAMP
-W0209 a.sql:3:62 format 'avro' is not there yet | json, parquet
+W0209 a.sql:3:62 format 'avro' is not there yet | json, parquet, raw_bytes
 W0204 a.sql:3:83 `idle_after` cannot be 'soon' | a duration such as '20 seconds'
 W0204 a.sql:3:99 `dedup` needs a horizon | dedup_within = INTERVAL '…' beside it
 W0204 a.sql:4:10 `type` cannot be 'sorce' | source (did you mean that?)

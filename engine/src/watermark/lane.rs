@@ -405,6 +405,7 @@ impl Lane {
             why,
             bytes,
             size,
+            row: None,
         })
     }
 

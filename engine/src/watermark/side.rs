@@ -44,6 +44,8 @@ pub struct SideRecord {
     pub bytes: Vec<u8>,
     /// Bytes of the whole value.
     pub size: usize,
+    /// What is known of the record beside its bytes, where it was a row already.
+    pub row: Option<Value>,
 }
 
 impl SideRecord {
@@ -69,6 +71,9 @@ impl SideRecord {
         object.insert("size".into(), Value::from(self.size));
         let base64 = base64::engine::general_purpose::STANDARD.encode(&self.bytes);
         object.insert("bytes".into(), Value::from(base64));
+        if let Some(row) = &self.row {
+            object.insert("row".into(), row.clone());
+        }
         match &self.why {
             SideWhy::Late { event_time, watermark } => {
                 object.insert("event_time".into(), time(*event_time));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_contract::{EventTime, WallClock};
 use weir_engine::connect::memory::{MemoryLog, MemoryRecord};
+use weir_engine::detect::{Detectors, NoDetectors};
 use weir_engine::run::{Options, Ports, Report, Stop, run};
 use weir_engine::source::Source;
 use weir_engine::sql::catalog::TableKind;
@@ -35,17 +36,24 @@ pub struct Small {
 impl Small {
     /// Every source gets `partitions`; every output is there.
     pub fn new(text: &str, partitions: u32) -> Small {
+        Small::with(text, partitions, &NoDetectors)
+    }
+
+    /// The same with models for `detect()`.
+    pub fn with(text: &str, partitions: u32, detectors: &dyn Detectors) -> Small {
         let file = SourceFile { name: "small.sql".into(), folder: String::new(), text: text.into() };
         let shown =
             |e: Vec<weir_contract::Error>| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let script = read(&[file]).unwrap_or_else(|e| panic!("{}", shown(e)));
-        let plan = plan::plan(&script).unwrap_or_else(|e| panic!("{}", shown(e)));
+        let plan = plan::plan_with(&script, detectors).unwrap_or_else(|e| panic!("{}", shown(e)));
         let log = MemoryLog::new();
         plan.sources.iter().for_each(|t| log.create(&t.name, partitions));
         let sinks = script.tables.iter().filter(|t| t.kind == TableKind::Sink).map(|t| t.name.clone());
         let sides =
             plan.sources.iter().flat_map(|t| ["late", "rejected"].map(|side| format!("t.{}.{side}", t.name)));
-        let topics: Vec<String> = sinks.chain(sides).chain(["t.events.small".to_owned()]).collect();
+        let refused = plan.outputs.iter().map(|o| format!("t.{}.rejected", o.name()));
+        let topics: Vec<String> =
+            sinks.chain(sides).chain(refused).chain(["t.events.small".to_owned()]).collect();
         let sources = plan.sources.iter().map(|t| (t.name.clone(), log.source(&t.name).unwrap())).collect();
         let small = Small { out: log.clone(), log, plan, sources, topics };
         small.make_outputs();

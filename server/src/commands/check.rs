@@ -12,6 +12,7 @@ use weir_engine::sql::{check_connectors, load, plan, read};
 
 use crate::Done;
 use crate::wire::at::LogAt;
+use crate::wire::models::{Models, Places};
 use crate::wire::{ports, program};
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,7 @@ pub fn run(args: Args) -> Done {
             errors.extend(check_connectors(&script, &registry));
             (tables, rules) = (script.tables.len(), script.rules.len());
             later = later_options(&script);
-            match plan::plan(&script) {
+            match plan::plan_with(&script, &Models::new(Places::of_environment())) {
                 Err(found) => errors.extend(found),
                 Ok(plan) => {
                     errors.extend(rule_errors(&plan));

@@ -91,7 +91,7 @@ pub fn run(args: Args) -> Done {
     let (tell, told) = sync_channel(SHOWN_QUEUE);
     let ports = Ports {
         sources: ports::sources(&program.plan, &registry)?,
-        targets: ports::targets(&program.plan, &registry)?,
+        targets: ports::targets(&program.plan, &registry, partitions)?,
         outputs: Some(ports::outputs(&program, &log, &registry, partitions)),
         control,
         reference: None,

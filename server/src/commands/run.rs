@@ -47,7 +47,8 @@ pub fn run(args: Args) -> Done {
         checkpoint_every: args.checkpoint_every,
         decisions: args.decisions,
         ..args.sizes.options(&program.name, Some(args.data.clone()))
-    };
+    }
+    .for_plan(&program.plan);
     // Before anything of the program is touched: a second process must not disturb the first.
     super::refuse_second(&args.data, &program.name)?;
     let stop = Stop::default();
@@ -56,7 +57,7 @@ pub fn run(args: Args) -> Done {
     let sources = ports::sources(&program.plan, &registry)?;
     let tasks = ports::tasks(&sources)?;
     let ports = Ports {
-        targets: ports::targets(&program.plan, &registry)?,
+        targets: ports::targets(&program.plan, &registry, tasks)?,
         outputs: Some(ports::outputs(&program, &own, &registry, tasks)),
         control: ports::control(
             &own,
@@ -112,6 +113,7 @@ pub fn summary(program: &str, report: &Report, usage: &Usage) -> Value {
     line.insert("events".into(), json!(report.events));
     line.insert("unmatched".into(), json!(report.unmatched));
     line.insert("unknown".into(), unknown(report));
+    line.insert("rejected_images".into(), json!(report.rejected));
     line.insert("failed_expressions".into(), json!(report.failed));
     line.insert("dropped_again".into(), json!(report.dropped_again));
     line.insert("checkpoints".into(), json!(report.checkpoints));

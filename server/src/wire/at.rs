@@ -111,7 +111,8 @@ impl LogAt {
                 let own = folder.join(topic(table));
                 table.connector = "filesystem".into();
                 // A recording keeps the records raw, with the append times that the log had.
-                if table.kind == TableKind::Source && !RecordingSource::is_recording(&own) {
+                let plain = table.format != Format::RawBytes && !RecordingSource::is_recording(&own);
+                if table.kind == TableKind::Source && plain {
                     table.format = format_of(&own).map_err(|e| e.or_at(table.place.clone()))?;
                     table.append_time.get_or_insert(AppendTime::Untrusted);
                 }

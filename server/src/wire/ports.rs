@@ -74,13 +74,26 @@ pub fn sources(plan: &Plan, registry: &Registry) -> Result<BTreeMap<String, Arc<
         .collect()
 }
 
-/// Targets of all inserts of a plan, by table.
-pub fn targets(plan: &Plan, registry: &Registry) -> Result<BTreeMap<String, Arc<dyn SinkFactory>>> {
+/// Targets of all inserts of a plan, by table. What is written row by row goes from partition p to partition
+/// p: a topic that is made for it has as many as there are `tasks`, and one that has another number is refused.
+pub fn targets(
+    plan: &Plan,
+    registry: &Registry,
+    tasks: u32,
+) -> Result<BTreeMap<String, Arc<dyn SinkFactory>>> {
     let mut targets = BTreeMap::new();
     for output in &plan.outputs {
-        if let Output::Insert { target, .. } = output
+        if let Output::Insert { target, stateless, .. } = output
             && !targets.contains_key(&target.name)
         {
+            let mut target = TableSpec::clone(target);
+            let counts = registry
+                .get(&target.connector)
+                .is_some_and(|c| c.options().iter().any(|o| o.name == "partitions"));
+            if *stateless && counts {
+                target.options.entry("partitions".into()).or_insert_with(|| tasks.to_string());
+            }
+            let target = &target;
             let sink =
                 connector_of(registry, target)?.sink(target).map_err(|e| e.or_at(target.place.clone()))?;
             targets.insert(target.name.clone(), sink);

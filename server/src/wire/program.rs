@@ -13,6 +13,7 @@ use weir_engine::sql::plan::ir::Plan;
 use weir_engine::sql::{SourceFile, check_connectors, check_options, load, plan, program_name, read};
 
 use super::at::LogAt;
+use super::models::{Models, Places};
 
 /// What is to run.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Program {
         let mut script = read(files)?;
         let mut errors = resolve(&mut script, log, registry);
         errors.extend(check_connectors(&script, registry));
-        match plan::plan(&script) {
+        match plan::plan_with(&script, &Models::new(Places::of_environment())) {
             Ok(plan) if errors.is_empty() => Ok(Program { name, script, plan }),
             Ok(_) => Err(errors),
             Err(more) => {

@@ -133,7 +133,7 @@ fn at(path: &Path) -> Place {
 }
 
 /// Reads a file of at most `bytes_max`, without trusting the size that it says it has.
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     use std::io::Read;
     let fail = |e: std::io::Error| Error::new(Code::NoModel, format!("cannot be read: {e}")).at(at(path));
     let mut bytes = Vec::new();
@@ -168,16 +168,23 @@ impl Model {
     /// `W0804` (no file), `W0805` (damaged, or not a detector that can be read), `W0806` (other sha256).
     pub fn open(backend: Backend<'_>, settings: Settings) -> Result<Model> {
         let bytes = read(&settings.path, MODEL_BYTES_MAX)?;
-        let sha256: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        Model::of(backend, settings, &bytes)
+    }
+
+    /// The same of a file's bytes; `settings.path` only names them.
+    ///
+    /// # Errors
+    /// As `open`, but for a file that is not there.
+    pub fn of(backend: Backend<'_>, settings: Settings, bytes: &[u8]) -> Result<Model> {
+        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
         check_sha256(&settings, &sha256)?;
         let place = at(&settings.path);
         let (mut engine, facts) = guarded(Code::BadModel, || match backend {
-            Backend::Ort(runtime) => onnxruntime::load(runtime, &bytes, settings.threads),
+            Backend::Ort(runtime) => onnxruntime::load(runtime, bytes, settings.threads),
             #[cfg(feature = "tract")]
-            Backend::Tract => pure::load(&bytes),
+            Backend::Tract => pure::load(bytes),
         })
         .map_err(|e| e.or_at(place.clone()))?;
-        drop(bytes);
         let names = names::find(&settings, &facts).map_err(|e| e.or_at(place.clone()))?;
         let input = facts.input_size().map_err(|e| e.or_at(place.clone()))?;
         let batch_max = facts.batch.unwrap_or(BATCH_MAX);

@@ -18,8 +18,9 @@ use weir_contract::Result;
 
 use super::Instance;
 use crate::base::{FOREVER, NOTHING};
-use crate::run::graph::Flow;
+use crate::run::graph::{Flow, StepId};
 use crate::sink::OutRecord;
+use crate::watermark::SideRecord;
 
 impl Instance {
     /// Lowest watermark of the lanes of a flow that have not seen the end of their log.
@@ -107,6 +108,20 @@ impl Instance {
             }
         }
         Ok(busy)
+    }
+
+    /// What an operator refused goes beside the outputs behind it.
+    pub(super) fn refused(&mut self, step: StepId, records: Vec<SideRecord>) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let world = Arc::clone(&self.world);
+        for output in world.graph.outputs_behind(step) {
+            let name: Arc<str> = world.graph.plan.outputs[output].name().into();
+            let own = |r: &SideRecord| SideRecord { table: Arc::clone(&name), ..r.clone() }.record();
+            self.side(&name, "rejected", records.iter().map(own).collect())?;
+        }
+        Ok(())
     }
 
     fn side(&mut self, table: &str, kind: &str, records: Vec<OutRecord>) -> Result<()> {

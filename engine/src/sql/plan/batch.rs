@@ -118,6 +118,9 @@ impl Form<'_> {
                 conditions.push(if *strict { b.clone().lt(a) } else { b.clone().lt_eq(a) });
                 self.nearest(first, second, node, *outer, conditions, b)
             }
+            (Op::Detect { .. }, _) => {
+                return Err(Error::new(Code::NotYet, "detect() has no batch form").expected("its own tests"));
+            }
             (op, _) => {
                 return Err(Error::new(Code::Internal, format!("{} without its inputs", op.name())));
             }

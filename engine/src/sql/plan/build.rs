@@ -17,6 +17,7 @@ use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
 use weir_contract::{Code, Error, Result, Span};
 
 use crate::base::StreamSchema;
+use crate::detect::Detector;
 
 use super::expr::{and_all, column, conjuncts, plain_column, resolve, time_of, type_of, within};
 use super::ir::{Node, NodeId, Op, Place, Plan, Relation};
@@ -34,6 +35,8 @@ pub struct Builder<'a> {
     pub streams: &'a BTreeMap<String, Rel>,
     /// Names of reference and memory tables.
     pub references: &'a BTreeMap<String, Vec<String>>,
+    /// What `detect()` of the query at hand runs.
+    pub detector: Option<Arc<dyn Detector>>,
 }
 
 /// Unique names: the second `x` becomes `x:1`.

@@ -172,6 +172,7 @@ fn plan_text(text: &str) -> Error {
     }
     let called = between(text, "call to '", "'").or_else(|| between(text, "Function '", "'"));
     if let Some(name) = called {
+        let name = name.trim_start_matches('_');
         let takes = text.split_once("Candidate functions:").map(|(_, list)| list.trim());
         let takes = takes.map(|list| sql_types(&list.replace(['\n', '\t'], " ")));
         return Error::new(Code::Plan, format!("`{name}` does not take these arguments"))

@@ -198,6 +198,15 @@ impl Teller<'_> {
             Op::Source(table) => table.name.clone(),
             Op::Project { .. } | Op::Union => String::new(),
             Op::Filter(predicate) => shown(predicate),
+            Op::Detect { outer, detector, residual, .. } => {
+                let hash = detector.sha256().get(..12).unwrap_or_default();
+                let left = if *outer { "left; " } else { "" };
+                let mut words = format!("{left}model {} (sha256 {hash}…); holds nothing", detector.model());
+                if let Some(residual) = residual {
+                    let _ = write!(words, "; where {}", shown(residual));
+                }
+                words
+            }
             Op::Aggregate { window: Some(window), group, .. } => {
                 let delay = input(0).delays[input(0).stream.row_time];
                 let keys: Vec<Expr> = group

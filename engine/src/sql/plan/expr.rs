@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 use weir_contract::{Code, Error, Result, Span};
 
-use super::functions::{ASOF, HOP, TUMBLE};
+use super::functions::{ASOF, DETECT, HOP, TUMBLE};
 use super::ir::Node;
 
 pub use super::errors::plan_error;
@@ -175,7 +175,7 @@ pub fn refuse_impure(plan: &LogicalPlan) -> Result<()> {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 let refusal = match e {
-                    Expr::ScalarFunction(f) if matches!(f.name(), TUMBLE | HOP | ASOF) => None,
+                    Expr::ScalarFunction(f) if matches!(f.name(), TUMBLE | HOP | ASOF | DETECT) => None,
                     Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable => {
                         Some(
                             Error::new(

@@ -1,4 +1,4 @@
-//! Functions that stand for something the planner does: `tumble`, `hop` and the ASOF mark.
+//! Functions that stand for something the planner does: `tumble`, `hop`, the marks of ASOF and `detect()`.
 //!
 //! They are volatile so that no rewrite folds, moves or repeats them; none is ever evaluated.
 
@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
 pub const TUMBLE: &str = "tumble";
 pub const HOP: &str = "hop";
 pub const ASOF: &str = "__asof";
+pub const DETECT: &str = "__detect";
 
 /// Event time in every plan.
 pub fn time_type() -> DataType {
@@ -51,12 +52,17 @@ impl ScalarUDFImpl for Mark {
 /// All marks, to be registered in the planning session.
 pub fn marks() -> Vec<ScalarUDF> {
     let interval = DataType::Interval(IntervalUnit::MonthDayNano);
-    let mark = |name, arguments: usize, result| {
-        let kind = match arguments {
-            0 => TypeSignature::Nullary,
-            n => TypeSignature::Exact(vec![interval.clone(); n]),
-        };
+    let mark = |name, kind: TypeSignature, result| {
         ScalarUDF::new_from_impl(Mark { name, signature: Signature::new(kind, Volatility::Volatile), result })
     };
-    vec![mark(TUMBLE, 1, window_type()), mark(HOP, 2, window_type()), mark(ASOF, 0, DataType::Boolean)]
+    let intervals = |n| TypeSignature::Exact(vec![interval.clone(); n]);
+    let image = vec![DataType::Binary, DataType::Utf8];
+    let stored = [image.clone(), vec![DataType::Utf8]].concat();
+    let images = TypeSignature::OneOf(vec![TypeSignature::Exact(image), TypeSignature::Exact(stored)]);
+    vec![
+        mark(TUMBLE, intervals(1), window_type()),
+        mark(HOP, intervals(2), window_type()),
+        mark(ASOF, TypeSignature::Nullary, DataType::Boolean),
+        mark(DETECT, images, DataType::Boolean),
+    ]
 }

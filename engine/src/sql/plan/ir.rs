@@ -15,6 +15,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use weir_contract::Span;
 
 use crate::base::StreamSchema;
+use crate::detect::Detector;
 use crate::sql::catalog::{InsertSpec, RuleSpec, TableSpec};
 
 pub type NodeId = usize;
@@ -66,6 +67,15 @@ pub enum Op {
         relation: usize,
         residual: Option<Expr>,
     },
+    /// Output: columns of the input, then those of a found thing. `uri` names an image that is NULL;
+    /// `residual` names output columns; `outer` keeps rows in whose image nothing is kept.
+    Detect {
+        outer: bool,
+        detector: Arc<dyn Detector>,
+        image: Expr,
+        uri: Option<Expr>,
+        residual: Option<Expr>,
+    },
     /// Rows of all inputs, which have the same columns.
     Union,
 }
@@ -82,6 +92,7 @@ impl Op {
             Op::IntervalJoin { .. } => "interval join",
             Op::AsofJoin { .. } => "as-of join",
             Op::ReferenceJoin { .. } => "reference join",
+            Op::Detect { .. } => "detect",
             Op::Union => "union",
         }
     }

@@ -11,6 +11,7 @@ use weir_contract::{Code, Error, Result, Span};
 use crate::base::StreamSchema;
 
 use super::build::{Builder, Rel, field, unique, widen};
+use super::detect::mark;
 use super::errors::at_expr;
 use super::expr::{and_all, conjuncts, is_asof, plain_column, resolve, time_of, within};
 use super::ir::{Node, Op, Place};
@@ -45,6 +46,10 @@ impl Builder<'_> {
             }
         };
         let mut parts: Vec<Expr> = join.filter.iter().flat_map(conjuncts).collect();
+        if let Some(at) = parts.iter().position(|p| mark(p).is_some()) {
+            let found = parts.remove(at);
+            return self.detect(join, outer, mark(&found).unwrap_or_default(), parts);
+        }
         let marked = parts.iter().any(is_asof);
         parts.retain(|p| !is_asof(p));
         let spoken = parts.clone();

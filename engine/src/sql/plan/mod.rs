@@ -9,6 +9,7 @@
 mod aggregate;
 pub mod batch;
 mod build;
+pub mod detect;
 mod errors;
 pub mod explain;
 pub mod expr;
@@ -38,21 +39,31 @@ use self::ir::{Node, Op, Output, Place, Plan};
 pub use self::narrow::narrow;
 use self::refuse::{Names, refuse};
 pub use self::session::{Session, context};
-pub use self::stream::stream_schema;
+pub use self::stream::{OFFSET, PARTITION, stream_schema};
+use crate::detect::{Detector, Detectors, NoDetectors};
 use crate::sql::catalog::{
     Format, InsertSpec, MAX_AHEAD_DEFAULT, MAX_RECORD_BYTES_DEFAULT, QuerySpec, RuleSpec, Script, TableKind,
     TableSpec, ViewSpec,
 };
 
 /// Plans a whole program, without the columns that nobody reads. All errors are collected; each stands at
-/// its statement's place.
+/// its statement's place. `detect()` is refused: see [`plan_with`].
 pub fn plan(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
-    narrow(plan_whole(script)?).map_err(|e| vec![e])
+    plan_with(script, &NoDetectors)
+}
+
+/// The same with models for `detect()`, which are opened here.
+pub fn plan_with(script: &Script, detectors: &dyn Detectors) -> std::result::Result<Plan, Vec<Error>> {
+    narrow(whole(script, detectors)?).map_err(|e| vec![e])
 }
 
 /// The plan in which every node has all its columns; its nodes have the ids of `plan`'s.
 pub fn plan_whole(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
-    let mut planner = match Planner::new(script) {
+    whole(script, &NoDetectors)
+}
+
+fn whole(script: &Script, detectors: &dyn Detectors) -> std::result::Result<Plan, Vec<Error>> {
+    let mut planner = match Planner::new(script, detectors) {
         Ok(planner) => planner,
         Err(error) => return Err(vec![error]),
     };
@@ -86,7 +97,12 @@ pub fn plan_whole(script: &Script) -> std::result::Result<Plan, Vec<Error>> {
     if errors.is_empty() { Ok(planner.plan) } else { Err(errors) }
 }
 
-struct Planner {
+struct Planner<'a> {
+    detectors: &'a dyn Detectors,
+    /// What `detect()` of the statement at hand runs.
+    detector: Option<Arc<dyn Detector>>,
+    /// The program has rules: the detector is no part of it.
+    rules: bool,
     session: Session,
     plan: Plan,
     streams: BTreeMap<String, Rel>,
@@ -96,9 +112,12 @@ struct Planner {
     failed: BTreeSet<String>,
 }
 
-impl Planner {
-    fn new(script: &Script) -> Result<Self> {
+impl<'a> Planner<'a> {
+    fn new(script: &Script, detectors: &'a dyn Detectors) -> Result<Self> {
         let mut planner = Planner {
+            detectors,
+            detector: None,
+            rules: !script.rules.is_empty(),
             session: Session::new(),
             plan: Plan::default(),
             streams: BTreeMap::new(),
@@ -106,6 +125,9 @@ impl Planner {
             tables: BTreeMap::new(),
             failed: BTreeSet::new(),
         };
+        for table in detect::TABLES {
+            planner.session.table(table, detect::fields(table))?;
+        }
         for table in &script.tables {
             planner.table(Arc::new(table.clone())).map_err(|e| e.or_at(table.place.clone()))?;
         }
@@ -149,9 +171,11 @@ impl Planner {
     /// A query as SQL says it; what the dialect does not have is refused.
     fn read(&self, query: &ast::Query) -> Result<LogicalPlan> {
         let sinks = self.tables.values().filter(|t| t.kind == TableKind::Sink).map(|t| t.name.clone());
+        let found = detect::TABLES.iter().filter(|_| self.detector.is_some());
+        let found = found.map(|t| (*t).to_owned());
         let names = Names {
             streams: &self.streams.keys().cloned().collect(),
-            references: &self.references.keys().cloned().collect(),
+            references: &self.references.keys().cloned().chain(found).collect(),
             sinks: &sinks.collect(),
         };
         refuse(query, &names)?;
@@ -175,7 +199,12 @@ impl Planner {
     }
 
     fn builder(&mut self) -> Builder<'_> {
-        Builder { plan: &mut self.plan, streams: &self.streams, references: &self.references }
+        Builder {
+            plan: &mut self.plan,
+            streams: &self.streams,
+            references: &self.references,
+            detector: self.detector.clone(),
+        }
     }
 
     fn view(&mut self, view: &ViewSpec) -> Result<()> {
@@ -251,7 +280,24 @@ impl Planner {
             Error::new(Code::UnknownName, format!("table `{}` is not declared", insert.table))
                 .expected("a CREATE TABLE with type = 'sink'")
         })?;
-        let rel = self.output(&insert.query)?;
+        if target.format == Format::RawBytes {
+            let what = format!("`{}` cannot be written as raw_bytes", target.name);
+            return Err(Error::new(Code::NotYet, what).expected("format = 'json'"));
+        }
+        let rewritten = detect::rewrite(&insert.query, self.detectors)?;
+        if rewritten.model.is_some() && self.rules {
+            let what = "the detector is a program of its own, and this one has rules";
+            return Err(
+                detect::misplaced(what).expected("rules that read the table it writes, in another program")
+            );
+        }
+        self.detector = rewritten.model.as_deref().map(|m| self.detectors.open(m)).transpose()?;
+        let rel = self.output(&rewritten.query);
+        let detects = self.detector.is_some();
+        let rel = rel
+            .and_then(|rel| if detects { self.builder().refuse_images(&rel).map(|()| rel) } else { Ok(rel) });
+        self.detector = None;
+        let rel = rel?;
         let given = rel.map.len();
         let wanted = target.columns.len();
         if given != wanted && wanted > 0 {
@@ -285,7 +331,7 @@ impl Planner {
 
     fn stateless(&self, node: usize) -> bool {
         let node = &self.plan.nodes[node];
-        matches!(node.op, Op::Source(_) | Op::Project { .. } | Op::Filter(_))
+        matches!(node.op, Op::Source(_) | Op::Project { .. } | Op::Filter(_) | Op::Detect { .. })
             && node.inputs.iter().all(|i| self.stateless(*i))
     }
 }

@@ -18,6 +18,7 @@ use datafusion::logical_expr::Expr;
 use weir_contract::Result;
 
 use super::build::{field, lost};
+use super::detect::FOUND;
 use super::expr::type_of;
 use super::ir::{Node, NodeId, Op, OverExpr, Place, Plan};
 
@@ -69,6 +70,10 @@ fn needs(plan: &Plan, used: &[bool]) -> Vec<Needs> {
     }
     for (id, node) in plan.nodes.iter().enumerate().rev().filter(|(id, _)| used[*id]) {
         always(node).for_each(|c| all[id][c] = Some(Need::Whole));
+        if let Op::Detect { residual: Some(residual), .. } = &node.op {
+            // What its own condition reads is no pass-through here: unread columns end at this node.
+            read(residual, Need::Whole, &node.stream.schema, &mut all[id]);
+        }
         let own = std::mem::take(&mut all[id]);
         demand(plan, node, &own, &mut all);
         all[id] = own;
@@ -132,6 +137,11 @@ fn demand(plan: &Plan, node: &Node, own: &[Option<Need>], all: &mut [Needs]) {
         }
         Op::ReferenceJoin { on, .. } => {
             on.iter().for_each(|(left, _)| ask(0, left));
+            width(0)
+        }
+        Op::Detect { image, uri, .. } => {
+            ask(0, image);
+            uri.iter().for_each(|e| ask(0, e));
             width(0)
         }
         Op::Union => {
@@ -219,6 +229,8 @@ fn keep(node: &Node, needs: &[Option<Need>], kept: &[Vec<usize>], old: &[SchemaR
         Op::Aggregate { .. } => (0..needs.len()).collect(),
         Op::Filter(_) => input(0).collect(),
         Op::Over { .. } | Op::ReferenceJoin { .. } => input(0).chain(width(0)..needs.len()).collect(),
+        // An image that nobody reads behind it must not be copied for each thing found in it.
+        Op::Detect { .. } => asked().filter(|c| *c < width(0)).chain(width(0)..needs.len()).collect(),
         Op::IntervalJoin { .. } | Op::AsofJoin { .. } => {
             input(0).chain(input(1).map(|c| c + width(0))).collect()
         }
@@ -244,6 +256,15 @@ fn types(node: &Node, keep: &[usize], needs: &[Option<Need>], before: &[Node]) -
         }
         Op::Aggregate { .. } => keep.iter().map(old).collect(),
         Op::Union => given(&node.inputs[0]).collect(),
+        Op::Detect { .. } => {
+            let input = &before[node.inputs[0]].stream.schema;
+            let width = needs.len() - FOUND.len();
+            let narrow = |c: &usize| {
+                let name = node.stream.schema.field(*c).name();
+                input.field_with_name(name).map(|f| f.data_type().clone()).map_err(|_| lost("column"))
+            };
+            keep.iter().map(|c| if *c < width { narrow(c) } else { Ok(old(c)) }).collect::<Result<_>>()?
+        }
         _ => {
             let mut types: Vec<DataType> = node.inputs.iter().flat_map(given).collect();
             types.extend(keep.iter().skip(types.len()).map(old));

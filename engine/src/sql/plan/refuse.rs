@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use weir_contract::{Code, Error, Place, Result};
 
+use super::detect::{is_detect, misplaced};
 use crate::sql::nearest::suggest;
 
 /// What names stand for.
@@ -204,13 +205,14 @@ impl Walk<'_> {
         for item in &select.from {
             self.joins(item);
         }
-        if let Some(second) = select.from.get(1) {
+        if let Some(second) = select.from.get(1).filter(|second| !is_unnest(&second.relation)) {
             self.add(crossing(), second.relation.span());
         }
     }
 
     fn joins(&mut self, item: &TableWithJoins) {
-        for join in &item.joins {
+        // What is wrong with UNNEST is said of it, not of the way it is joined.
+        for join in item.joins.iter().filter(|join| !is_unnest(&join.relation)) {
             let refused = match &join.join_operator {
                 JoinOperator::Right(_)
                 | JoinOperator::RightOuter(_)
@@ -263,6 +265,8 @@ impl Walk<'_> {
                 return;
             }
             TableFactor::Derived { lateral: true, .. } => word("LATERAL"),
+            // `detect` says where it may stand.
+            TableFactor::UNNEST { array_exprs, .. } if array_exprs.iter().any(is_detect) => return,
             TableFactor::UNNEST { .. } => word("unnest"),
             TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
                 word(&format!("a table function ({name})"))
@@ -322,6 +326,10 @@ impl Walk<'_> {
         };
         self.add(refused, expr.span());
     }
+}
+
+fn is_unnest(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::UNNEST { .. })
 }
 
 fn subquery() -> Error {
@@ -402,9 +410,11 @@ fn function_refused(function: &Function) -> Option<(Error, Where)> {
             let instead = "tumble(size) or hop(slide, size)";
             (not_yet("cumulate windows are not there yet", instead), Where::Anywhere)
         }
-        "detect" => {
-            let instead = "a stream of detections, written by the devices";
-            (not_yet("detect() is not there yet", instead), Where::Anywhere)
+        "detect" | "model_sha256" => {
+            let what = format!(
+                "{name}() stands in an INSERT INTO of its own program, beside one stream, and nowhere else"
+            );
+            (misplaced(what), Where::Anywhere)
         }
         "unnest" => {
             let instead = "one record an element, made by the source";

@@ -49,10 +49,10 @@ SELECT id, unnest(make_array(n, n)) AS e FROM a;
 -->   act       rule author. Not retried.
 
 SELECT id, detect(k, 'model') AS found FROM a;
---> W0209  expressions.sql:51:12
--->   detect() is not there yet
--->   expected  a stream of detections, written by the devices
--->   act       rule author. Not retried.
+--> W0213  expressions.sql:51:12
+-->   detect() stands in an INSERT INTO of its own program, beside one stream, and nowhere else
+-->   expected  INSERT INTO detections SELECT … FROM frames AS f LEFT JOIN UNNEST(detect(f.image, 'model')) AS d ON …
+-->   act       author of the script: the detector is a program of its own; rules read what it writes.
 
 SELECT id, json_value(k, '$.a') AS f FROM a;
 --> W0202  expressions.sql:57:12

@@ -27,7 +27,7 @@ CREATE TABLE s (t TIMESTAMP, WATERMARK FOR t) WITH (connector = 'mqtt', type = '
 CREATE TABLE s (t TIMESTAMP, WATERMARK FOR t) WITH (connector = 'memory', type = 'source', format = 'avro');
 --> W0209  tables.sql:27:101
 -->   format 'avro' is not there yet
--->   expected  json, parquet
+-->   expected  json, parquet, raw_bytes
 -->   act       rule author. Not retried.
 
 CREATE TABLE s (t TIMESTAMP, WATERMARK FOR t) WITH (connector = 'memory', type = 'source', format = 'jsn');
@@ -107,3 +107,21 @@ CREATE TABLE a (t TIMESTAMP);
 -->   `a` is defined already
 -->   expected  once, as at tables.sql:3:1
 -->   act       author of the script. Nothing was started.
+
+CREATE TABLE s (t TIMESTAMP METADATA FROM 'timestamp', a BYTEA, b BYTEA, WATERMARK FOR t) WITH (connector = 'memory', type = 'source', format = 'raw_bytes');
+--> W0205  tables.sql:111:1
+-->   `s` has the format raw_bytes: its record's value is one column
+-->   expected  one BYTEA column; all others METADATA FROM 'header.…' or GENERATED
+-->   act       author of the script. Nothing was started.
+
+CREATE TABLE s (t TIMESTAMP METADATA FROM 'timestamp', a TEXT, WATERMARK FOR t) WITH (connector = 'memory', type = 'source', format = 'raw_bytes');
+--> W0205  tables.sql:117:1
+-->   `s` has the format raw_bytes: its record's value is one column
+-->   expected  one BYTEA column; all others METADATA FROM 'header.…' or GENERATED
+-->   act       author of the script. Nothing was started.
+
+CREATE TABLE o (a BYTEA) WITH (connector = 'memory', format = 'raw_bytes'); INSERT INTO o SELECT k FROM a;
+--> W0209  tables.sql:123:89
+-->   `o` cannot be written as raw_bytes
+-->   expected  format = 'json'
+-->   act       rule author. Not retried.
