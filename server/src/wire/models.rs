@@ -121,8 +121,27 @@ impl Models {
     }
 }
 
+/// The file's place goes into the words: the error's own place is where the script names the model.
+fn of_script(error: Error) -> Error {
+    let what = match error.place() {
+        Some(place) => format!("{place}: {}", error.what()),
+        None => error.what().to_owned(),
+    };
+    let told = Error::new(error.code(), what).act(error.actor());
+    match error.expectation() {
+        Some(expected) => told.expected(expected),
+        None => told,
+    }
+}
+
 impl Detectors for Models {
     fn open(&self, model: &str) -> Result<Arc<dyn Detector>> {
+        self.opened(model).map_err(of_script)
+    }
+}
+
+impl Models {
+    fn opened(&self, model: &str) -> Result<Arc<dyn Detector>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = open.models.get(model) {
             return Ok(Arc::clone(known) as Arc<dyn Detector>);
