@@ -16,7 +16,7 @@ use weir_render::domain::Domain;
 use weir_render::scene::Scene;
 use weir_render::{Picture, Truth, render};
 use weir_vision::store::Store;
-use world::{Carried, World, shipped, until};
+use world::{Carried, World, ended, shipped, until};
 
 /// Drawn frames with their truth; the last one shows an empty belt.
 fn pictures(count: u64) -> Vec<Picture> {
@@ -306,18 +306,17 @@ fn the_shipped_program_runs_until_it_is_stopped_and_its_rows_are_never_late() {
     world.frames(2, &inline(&jpegs(&pictures(12))));
     let program = shipped().display().to_string();
     let mut child = world.start(&["run", &program, "--data", "data"], &[]);
-    until("last frame", || world.lines("detections").iter().any(|(_, _, row)| frame_of(row) == 11));
+    until("all frames", || {
+        let rows = world.lines("detections");
+        (0..12).all(|n| rows.iter().any(|(_, _, row)| frame_of(row) == n))
+    });
     // The heartbeat behind the frames has to come through, too.
     std::thread::sleep(std::time::Duration::from_secs(2));
-    let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    assert!(child.wait().unwrap().success(), "a clean stop");
+    assert_eq!(ended(&mut child), Some(0), "a clean stop");
     let rows = world.lines("detections").len();
     // What the rules read: the table of the pack, with an end.
-    let pack = std::fs::read_to_string(shipped().with_file_name("streams.sql")).unwrap();
-    let table = pack.split("CREATE TABLE ").find(|t| t.starts_with("detections (")).unwrap();
-    let table = table.replace("topic = 'detections',", "topic = 'detections', until = 'end',");
-    let reader = format!("CREATE TABLE {table}\nSELECT event_id FROM detections;\n");
+    let table = read_by_rules().replace("topic = 'detections',", "topic = 'detections', until = 'end',");
+    let reader = format!("{table}\nSELECT event_id FROM detections;\n");
     std::fs::write(world.path("reader.sql"), reader).unwrap();
     let said = world.run(&["run", "reader.sql", "--data", "data"], &[]);
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -327,6 +326,49 @@ fn the_shipped_program_runs_until_it_is_stopped_and_its_rows_are_never_late() {
         assert_eq!(counts[none], 0, "{counts}");
     }
     assert!(counts["heartbeats"].as_u64().unwrap() >= 2, "{counts}");
+}
+
+/// The table `detections` as the rules of the pack declare it.
+fn read_by_rules() -> String {
+    let pack = std::fs::read_to_string(shipped().with_file_name("streams.sql")).unwrap();
+    let table = pack.split("CREATE TABLE ").find(|t| t.starts_with("detections (")).unwrap();
+    format!("CREATE TABLE {}", table.split_inclusive(';').next().unwrap())
+}
+
+#[test]
+fn the_detector_runs_beside_the_rules_and_its_fault_is_not_theirs() {
+    let world = World::new();
+    let jpegs = jpegs(&pictures(12));
+    world.frames(2, &inline(&jpegs));
+    let rule = "CREATE RULE looked WITH (kind = 'event', key = 'station', severity = 'low') AS
+        SELECT warehouse, station, captured_at AS event_time, brand, frame_id FROM detections;";
+    std::fs::write(world.path("rules.sql"), format!("{}\n{rule}\n", read_by_rules())).unwrap();
+    let program = shipped().display().to_string();
+    let args = ["run", "rules.sql", "--beside", &program, "--data", "data"];
+    let mut child = world.start(&args, &[]);
+    let told = || world.lines("dev.events.rules").len();
+    until("events of all frames", || {
+        let rows = world.lines("detections");
+        (0..12).all(|n| rows.iter().any(|(_, _, row)| frame_of(row) == n)) && told() == rows.len()
+    });
+    let rows = told();
+    assert_eq!(ended(&mut child), Some(0), "{}", world.said());
+    let said = world.said();
+    for (program, table) in [("detect", "frames"), ("rules", "detections")] {
+        let summaries = said.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+        let own = summaries.into_iter().find(|s| s["program"] == program).unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(own["sources"][table]["late"], 0, "{own}");
+    }
+    assert!(rows >= 12, "{rows}");
+    // A frame that is stored, and no store: the detector stops, the rules go on.
+    world.frames_from(1000, 2, &[Carried::Uri(format!("sha256:{:064}", 0))]);
+    let mut child = world.start(&args, &[]);
+    until("fault of the detector", || world.said().contains("W0204"));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(child.try_wait().unwrap().is_none(), "the rules go on: {}", world.said());
+    assert_eq!(ended(&mut child), Some(1), "it is said in the end, too");
+    assert!(world.said().contains("program detect stopped, the others go on"), "{}", world.said());
+    assert_eq!(told(), rows);
 }
 
 #[test]

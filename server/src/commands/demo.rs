@@ -26,6 +26,7 @@ use crate::demo::screen::Screen;
 use crate::demo::summary::Summary;
 use crate::show::Shown;
 use crate::wire::at::LogAt;
+use crate::wire::models::{Models, Places};
 use crate::wire::program::Program;
 use crate::wire::reference::Scratch;
 use crate::wire::usage::Usage;
@@ -77,7 +78,7 @@ pub fn run(args: Args) -> Done {
         Some(folder) => (program_name(folder), load(folder)?),
         None => (pack::NAME.to_owned(), pack::files()),
     };
-    let program = Program::of(name, &files, &log, &registry)?;
+    let program = Program::of(name, &files, &log, &registry, &Models::new(Places::of_environment()))?;
     let mut day = Day::new(DayOptions::seeded(args.seed, args.minutes));
     let options = Options { external_control: true, ..args.sizes.options(&program.name, Some(data.clone())) };
     super::refuse_second(&data, &program.name)?;

@@ -1,19 +1,20 @@
 //! `weir run`: a program until its bounded sources end or it is stopped.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use weir_contract::{EventTime, WallClock};
-use weir_engine::run::{Ports, Report, Stop};
+use weir_contract::EventTime;
+use weir_engine::run::{Report, Stop};
 use weir_engine::watermark::Counts;
 
 use crate::Done;
 use crate::wire::at::LogAt;
+use crate::wire::live::{Live, Setup};
+use crate::wire::models::{Models, Places};
 use crate::wire::program::Program;
 use crate::wire::usage::Usage;
-use crate::wire::{self, Sizes, ports, reference, stop};
+use crate::wire::{self, Sizes, ports, stop};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -33,6 +34,10 @@ pub struct Args {
     /// Time between checkpoints
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = wire::span_arg)]
     checkpoint_every: Duration,
+    /// Another program in the same process, such as the detector; may stand several times. It ends with the
+    /// main one; where it fails, the main one goes on
+    #[arg(long, value_name = "PROGRAM")]
+    beside: Vec<PathBuf>,
     /// Writes every evaluation of every rule to {env}.decisions: why, and why not
     #[arg(long)]
     decisions: bool,
@@ -42,38 +47,45 @@ pub fn run(args: Args) -> Done {
     let usage = Usage::start();
     let log = LogAt::choose(args.log.as_deref(), &args.data)?;
     let registry = ports::registry(&log, &args.data)?;
-    let program = Program::load(&args.program, &log, &registry)?;
-    let options = weir_engine::run::Options {
-        checkpoint_every: args.checkpoint_every,
-        decisions: args.decisions,
-        ..args.sizes.options(&program.name, Some(args.data.clone()))
+    let models = Models::new(Places::of_environment());
+    let load = |path: &PathBuf| Program::with(path, &log, &registry, &models);
+    let program = load(&args.program)?;
+    let beside = args.beside.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    // Before anything of the programs is touched: a second process must not disturb the first.
+    for one in beside.iter().chain([&program]) {
+        super::refuse_second(&args.data, &one.name)?;
     }
-    .for_plan(&program.plan);
-    // Before anything of the program is touched: a second process must not disturb the first.
-    super::refuse_second(&args.data, &program.name)?;
     let stop = Stop::default();
     stop::on_signal(&stop)?;
-    let own = log.writable(&args.data);
-    let sources = ports::sources(&program.plan, &registry)?;
-    let tasks = ports::tasks(&sources)?;
-    let ports = Ports {
-        targets: ports::targets(&program.plan, &registry, tasks)?,
-        outputs: Some(ports::outputs(&program, &own, &registry, tasks)),
-        control: ports::control(
-            &own,
-            &ports::control_topic(&options.env, &program.name),
-            tasks + options.shards as u32,
-        )?,
-        reference: reference::open(&program.plan, args.reference.as_deref(), Some(&args.data))?
-            .map(|f| Box::new(f) as Box<dyn weir_engine::run::ReferenceTail>),
-        sources,
-        observer: None,
-        clock: Arc::new(WallClock),
-        until: None,
+    let setup = Setup {
+        log: &log,
+        registry: &registry,
+        data: args.data,
+        reference: args.reference,
+        sizes: args.sizes,
+        checkpoint_every: args.checkpoint_every,
+        decisions: args.decisions,
     };
-    let report = weir_engine::run::run(program.plan.clone(), ports, options, &stop)?;
-    eprintln!("{}", summary(&program.name, &report, &usage));
-    Ok(0)
+    // Those beside come first: they make the topics that the main one reads.
+    let beside = beside.iter().map(|one| Live::open(one, &setup)).collect::<Result<Vec<_>, _>>()?;
+    let main = Live::open(&program, &setup)?;
+    let beside = beside.into_iter().map(|one| one.start(&stop)).collect::<Result<Vec<_>, _>>()?;
+    let done = main.run(&stop);
+    // They end with the main one, however it ended.
+    stop.stop();
+    let mut errors = Vec::new();
+    for one in beside {
+        let name = one.name.clone();
+        match one.join() {
+            Ok(report) => eprintln!("{}", summary(&name, &report, &usage)),
+            Err(error) => errors.push(error),
+        }
+    }
+    match done {
+        Ok(report) => eprintln!("{}", summary(&program.name, &report, &usage)),
+        Err(error) => errors.insert(0, error),
+    }
+    if errors.is_empty() { Ok(0) } else { Err(errors.into()) }
 }
 
 /// The counts of semantics 2 under their names.

@@ -26,8 +26,18 @@ pub struct Program {
 impl Program {
     /// Reads a folder or file and plans it.
     pub fn load(path: &Path, log: &LogAt, registry: &Registry) -> Result<Program, Vec<Error>> {
+        Program::with(path, log, registry, &Models::new(Places::of_environment()))
+    }
+
+    /// The same with the models of the process, which its programs share.
+    pub fn with(
+        path: &Path,
+        log: &LogAt,
+        registry: &Registry,
+        models: &Models,
+    ) -> Result<Program, Vec<Error>> {
         let files = load(path).map_err(|e| vec![e])?;
-        Program::of(program_name(path), &files, log, registry)
+        Program::of(program_name(path), &files, log, registry, models)
     }
 
     /// Plans scripts; all errors come back together.
@@ -36,11 +46,12 @@ impl Program {
         files: &[SourceFile],
         log: &LogAt,
         registry: &Registry,
+        models: &Models,
     ) -> Result<Program, Vec<Error>> {
         let mut script = read(files)?;
         let mut errors = resolve(&mut script, log, registry);
         errors.extend(check_connectors(&script, registry));
-        match plan::plan_with(&script, &Models::new(Places::of_environment())) {
+        match plan::plan_with(&script, models) {
             Ok(plan) if errors.is_empty() => Ok(Program { name, script, plan }),
             Ok(_) => Err(errors),
             Err(more) => {

@@ -70,10 +70,15 @@ impl World {
     /// Appends frames as the edge agent sends them, the n-th to partition n mod `partitions`, each half a
     /// second after the other; a heartbeat behind them.
     pub fn frames(&self, partitions: u32, frames: &[Carried]) {
+        self.frames_from(0, partitions, frames);
+    }
+
+    /// The same, numbered from `first` on.
+    pub fn frames_from(&self, first: usize, partitions: u32, frames: &[Carried]) {
         let sink = self.log().sink_of("frames", partitions, AppendTime::Producer).unwrap();
         let mut sink = sink.open("camera").unwrap();
         let mut records = Vec::new();
-        for (n, carried) in frames.iter().enumerate() {
+        for (n, carried) in (first..).zip(frames) {
             let partition = n as u32 % partitions;
             let time = START + n as i64 * 500_000;
             let facts = [
@@ -104,7 +109,7 @@ impl World {
                 time_us: Some(time),
             });
         }
-        let beat = START + frames.len() as i64 * 500_000 + 60_000_000;
+        let beat = START + (first + frames.len()) as i64 * 500_000 + 60_000_000;
         for partition in 0..partitions {
             records.push(OutRecord {
                 id: None,
@@ -134,9 +139,15 @@ impl World {
         command
     }
 
+    /// Starts a command that goes on; what it says on standard error is in the file `said`.
     pub fn start(&self, args: &[&str], environment: &[(&str, &Path)]) -> Child {
+        let said = std::fs::File::create(self.path("said")).unwrap();
         let mut command = self.command(args, environment);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command.stdout(Stdio::null()).stderr(said).spawn().unwrap()
+    }
+
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.path("said")).unwrap()
     }
 
     pub fn run(&self, args: &[&str], environment: &[(&str, &Path)]) -> Said {
@@ -173,6 +184,13 @@ impl World {
         }
         found
     }
+}
+
+/// Asks a process to end, and waits for it.
+pub fn ended(child: &mut Child) -> Option<i32> {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    child.wait().unwrap().code()
 }
 
 /// Waits for something that another process does.
