@@ -3,16 +3,18 @@
 //! Exit codes: 0 done, 1 something is wrong (said on standard error), 2 the command line is not valid.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
+use weir_contract::clock::ManualClock;
 use weir_contract::{Clock, Error, WallClock};
 use weir_edge::config::Config;
 use weir_edge::doctor;
 use weir_edge::gpio::{PiPins, Pins};
+use weir_edge::run::play::Script;
 use weir_edge::run::{Edge, senders, status_path};
 use weir_edge::time::{AlwaysSynced, DeviceClock, KernelSync, SyncProbe};
 use weir_segments::RealDisk;
@@ -38,6 +40,11 @@ enum Command {
     Status,
     /// Tries disk, clock, log, scanners, cameras and pins
     Doctor,
+    /// Sends what a script of frames and codes says, with its times, as fast as it goes
+    Play {
+        /// JSON lines: {"at": …, "frame": FILE} or {"at": …, "scan": CODE}
+        script: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -63,6 +70,7 @@ fn main() -> ExitCode {
         }
         Command::Status => status(&config).map_err(|e| vec![e]),
         Command::Doctor => Ok(examine(&config)),
+        Command::Play { script } => play(config, &script).map(|()| true).map_err(|e| vec![e]),
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -74,7 +82,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> Result<(), Error> {
+fn stopped_by_signals() -> Result<Arc<AtomicBool>, Error> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         // The second signal ends the process at once: nothing that is durable is lost by it.
@@ -82,6 +90,24 @@ fn run(config: Config) -> Result<(), Error> {
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
         listen.map_err(|e| Error::new(weir_contract::Code::Io, format!("cannot listen for signals: {e}")))?;
     }
+    Ok(stop)
+}
+
+fn play(config: Config, script: &Path) -> Result<(), Error> {
+    let stop = stopped_by_signals()?;
+    let clock = Arc::new(ManualClock::default());
+    let boot = weir_segments::chance_id().map_err(|e| Error::new(weir_contract::Code::Io, e.to_string()))?;
+    let mut id = [0; 16];
+    id.iter_mut().zip(boot.bytes()).for_each(|(to, from)| *to = from);
+    let device = DeviceClock::new(clock.clone(), Arc::new(AlwaysSynced(true)), id, 0);
+    let mut script = Script::open(script)?;
+    let senders = senders(&config)?;
+    let mut edge = Edge::new(config, Arc::new(RealDisk), clock.clone(), device, senders, None, stop)?;
+    edge.play(&mut script, &clock)
+}
+
+fn run(config: Config) -> Result<(), Error> {
+    let stop = stopped_by_signals()?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let sync: Arc<dyn SyncProbe> =
         if config.clock_trusted { Arc::new(AlwaysSynced(true)) } else { Arc::new(KernelSync) };

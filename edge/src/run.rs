@@ -8,6 +8,8 @@
 //!     record; the next start tries it again.
 //! R3  A clean stop leaves nothing pending, and the ledger knows every acknowledgement.
 
+pub mod play;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

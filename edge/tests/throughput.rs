@@ -47,6 +47,10 @@ impl Sender for Taker {
         true
     }
 
+    fn idle(&self) -> bool {
+        self.0.borrow().waiting.is_empty()
+    }
+
     fn poll(&mut self, _now_us: i64) -> Vec<Outcome> {
         self.0.borrow_mut().waiting.drain(..).map(Outcome::Acked).collect()
     }

@@ -3,7 +3,8 @@
 //! In the order a day meets them: [`options`] (what is asked for), [`rng`] (chance from one seed),
 //! [`floor`] and [`reference`] (what stands), [`plan`] (what is planted), [`stations`], [`shop`], [`buffers`]
 //! and [`upstream`] (what happens and what is told about it), [`record`] (in which order it reaches
-//! the log), [`observer`] and [`truth`] (what a perfect observer says), [`day`] (all of it).
+//! the log), [`observer`] and [`truth`] (what a perfect observer says), [`day`] (all of it). [`shots`] is a
+//! few minutes of stations for cameras that see pictures.
 //!
 //! It knows nothing of the engine: no rule, no SQL plan, no watermark. It reads no clock.
 
@@ -28,8 +29,11 @@ pub mod day;
 
 pub mod score;
 
+pub mod shots;
+
 pub use day::Day;
 pub use options::{DayOptions, IncidentRates};
 pub use record::{Change, HEARTBEAT, Item, SimRecord, TOPICS, Topic};
 pub use score::Score;
+pub use shots::{ShotOptions, Shots};
 pub use truth::{Incident, SCORED_KINDS, Truth};

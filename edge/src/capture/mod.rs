@@ -89,6 +89,15 @@ impl Shared {
         self.inner().state.clone()
     }
 
+    /// Puts a frame there that no camera of this process took.
+    pub fn show(&self, frame: Frame, split: SplitCounts) {
+        self.put(frame);
+        let mut inner = self.inner();
+        inner.state.split.frames += split.frames;
+        inner.state.split.broken += split.broken;
+        inner.state.split.too_large += split.too_large;
+    }
+
     fn put(&self, frame: Frame) {
         let mut inner = self.inner();
         inner.alive_us = frame.now_us;

@@ -123,6 +123,10 @@ impl Sender for HttpSender {
         }
         outcomes
     }
+
+    fn idle(&self) -> bool {
+        !self.busy && self.waiting.is_empty() && self.heartbeat.is_none()
+    }
 }
 
 struct Poster {

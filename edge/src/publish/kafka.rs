@@ -288,6 +288,10 @@ impl Sender for KafkaSender {
         outcomes
     }
 
+    fn idle(&self) -> bool {
+        self.producer.in_flight_count() == 0
+    }
+
     fn clock_offset_ms(&self) -> Option<i64> {
         self.clock_offset_ms
     }

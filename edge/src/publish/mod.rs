@@ -52,6 +52,8 @@ pub trait Sender {
     fn heartbeat(&mut self, key: &[u8], time_us: i64) -> bool;
     /// Lets it work, and takes what it has to say, in order.
     fn poll(&mut self, now_us: i64) -> Vec<Outcome>;
+    /// Nothing that it took is without an outcome, heartbeats too.
+    fn idle(&self) -> bool;
     /// The device's clock minus the log's, where the log told its own.
     fn clock_offset_ms(&self) -> Option<i64> {
         None
@@ -273,6 +275,11 @@ impl Publisher {
 
     pub fn clock_offset_ms(&self) -> Option<i64> {
         self.lanes.iter().find_map(|l| l.sender.clock_offset_ms())
+    }
+
+    /// Nothing is on its way, heartbeats too.
+    pub fn idle(&self) -> bool {
+        self.in_flight() == 0 && self.lanes.iter().all(|l| l.sender.idle())
     }
 
     /// Records that were handed to senders and are not acknowledged.

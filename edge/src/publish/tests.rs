@@ -42,6 +42,10 @@ impl Sender for TestSender {
         true
     }
 
+    fn idle(&self) -> bool {
+        self.0.borrow().queue.is_empty()
+    }
+
     fn poll(&mut self, _now_us: i64) -> Vec<Outcome> {
         let mut topic = self.0.borrow_mut();
         let topic = &mut *topic;
