@@ -104,7 +104,8 @@ pub struct Shots {
 
 impl Shots {
     pub fn new(options: &ShotOptions) -> Self {
-        let floor = Floor::new(1, options.stations, 1);
+        // A warehouse each: devices of one partition would have to keep pace with each other.
+        let floor = Floor::new(options.stations, 1, options.stations);
         let from = DEFAULT_START.0;
         let mut truth = Truth {
             seed: options.seed,
