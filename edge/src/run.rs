@@ -95,6 +95,8 @@ pub struct Edge {
     next_second_us: i64,
     next_health_us: i64,
     health_before_us: i64,
+    /// What happens is played from a script.
+    played: bool,
     notify: Option<std::os::unix::net::UnixDatagram>,
 }
 
@@ -121,7 +123,10 @@ impl Edge {
         }
         let pace = Pace { heartbeat_us: config.heartbeat_us, hold_us: config.clock_hold_us };
         let key = config.device.warehouse.clone().into_bytes();
-        let publisher = (!senders.is_empty()).then(|| Publisher::new(&key, senders, pace));
+        let mut publisher = (!senders.is_empty()).then(|| Publisher::new(&key, senders, pace));
+        if let Some(publisher) = &mut publisher {
+            publisher.beat(|lane| config.writes(lane));
+        }
         let boot = weir_segments::chance_id().map_err(|e| Error::new(Code::Io, e.to_string()))?;
         let wake = bounded(1);
         let edges = Arc::new(AtomicU64::new(0));
@@ -164,6 +169,7 @@ impl Edge {
             next_second_us: i64::MIN,
             next_health_us: i64::MIN,
             health_before_us: 0,
+            played: false,
             notify: notify_socket(),
         })
     }
@@ -352,7 +358,7 @@ impl Edge {
 
     fn health(&mut self, now: i64) {
         let time = self.device.now();
-        let machine = Machine::read(&self.config.device.data);
+        let machine = if self.played { Machine::default() } else { Machine::read(&self.config.device.data) };
         let oldest = (0..self.spool.lanes())
             .filter_map(|lane| self.publisher.as_ref()?.oldest_us(lane, &self.spool))
             .min();

@@ -134,8 +134,12 @@ fn a_script_arrives_whole_with_its_own_times() {
         health.iter().filter(|h| h["kind"] == "agent").count() >= 8,
         "one each ten seconds and at the end"
     );
-    for topic in &topics {
+    for (lane, topic) in topics.iter().enumerate() {
         let topic = topic.borrow();
+        if lane == 1 {
+            assert!(topic.arrived.is_empty(), "nothing detects on the device, so nobody waits for it");
+            continue;
+        }
         let mut beat = i64::MIN;
         for (time, record) in &topic.arrived {
             match record {

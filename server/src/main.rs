@@ -1,13 +1,14 @@
 //! `weir`: streaming SQL rules with results that a replay gives again, byte for byte.
 //!
 //! One file per command in `commands`; `wire` brings programs, logs and databases together, `demo`
-//! holds the simulated world beside a running engine, `http` what is served, `show` how events look on a
-//! terminal.
+//! holds the simulated world beside a running engine, `http` what is served, `evidence` the frames that
+//! events rest on, `show` how events look on a terminal.
 //!
 //! Exit codes: 0 done, 1 something is wrong (said on standard error), 2 the command line is not valid.
 
 mod commands;
 mod demo;
+mod evidence;
 mod http;
 mod show;
 mod wire;
@@ -58,6 +59,8 @@ enum Command {
     Sim(commands::sim::Args),
     /// Devices write the embedded log over HTTP
     LogServer(commands::log_server::Args),
+    /// Keeps the frames that events rest on, with boxes, outside the log
+    Evidence(commands::evidence::Args),
     /// Simulator, log, engine and rules in one process
     Demo(commands::demo::Args),
 }
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Tail(args) => commands::tail::run(args),
         Command::Sim(args) => commands::sim::run(args),
         Command::LogServer(args) => commands::log_server::run(args),
+        Command::Evidence(args) => commands::evidence::run(args),
         Command::Demo(args) => commands::demo::run(args),
     };
     match done {

@@ -163,6 +163,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether this device writes the topic of a lane, by number of [`LANES`].
+    pub fn writes(&self, lane: usize) -> bool {
+        match LANES[lane].0 {
+            "scans" => !self.scanners.is_empty(),
+            "frames" => !self.cameras.is_empty(),
+            // Nothing detects on the device.
+            "detections" => false,
+            _ => true,
+        }
+    }
+
     /// # Errors
     /// Every problem of the file.
     pub fn load(path: &Path) -> Result<Config, Vec<Error>> {

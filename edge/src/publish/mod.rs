@@ -75,6 +75,9 @@ struct Lane {
     /// Sent, not acknowledged: offset, event time, bytes.
     flight: VecDeque<(i64, i64, usize)>,
     flight_bytes: usize,
+    /// The device writes this topic: whose silence nobody waits for needs no heartbeat, and one from a
+    /// device that writes nothing there would make others' rows late.
+    beats: bool,
     next_heartbeat_us: i64,
     /// Nothing is sent before, after a broken sender.
     pause_until_us: i64,
@@ -129,12 +132,18 @@ impl Publisher {
             ready: VecDeque::new(),
             flight: VecDeque::new(),
             flight_bytes: 0,
+            beats: true,
             next_heartbeat_us: i64::MIN,
             pause_until_us: i64::MIN,
             pause_us: PAUSE_US.0,
         };
         let lanes = senders.into_iter().map(lane).collect();
         Self { key: key.to_vec(), lanes, counts, pace, started_us: None, trouble: None }
+    }
+
+    /// Says which lanes the device writes; all, unless it says so.
+    pub fn beat(&mut self, writes: impl Fn(usize) -> bool) {
+        self.lanes.iter_mut().enumerate().for_each(|(number, lane)| lane.beats = writes(number));
     }
 
     /// One step: takes what came back, sends what may go. True where anything moved.
@@ -244,7 +253,7 @@ impl Publisher {
 
     fn heartbeat(&mut self, number: usize, spool: &Spool, now: &DeviceTime) {
         let lane = &mut self.lanes[number];
-        if now.boot_us < lane.next_heartbeat_us || now.boot_us < lane.pause_until_us {
+        if !lane.beats || now.boot_us < lane.next_heartbeat_us || now.boot_us < lane.pause_until_us {
             return;
         }
         let waiting = lane.ready.front().and_then(|s| Envelope::parse(&s.envelope).ok());

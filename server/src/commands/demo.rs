@@ -5,7 +5,7 @@
 //! same events at any speed, for any number of workers and shards.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::run::total;
 use crate::Done;
 use crate::demo::feed::{Feed, LogFeed, Progress, Speed};
 use crate::demo::pack;
+use crate::demo::pictures::{self, Played};
 use crate::demo::screen::Screen;
 use crate::demo::summary::Summary;
 use crate::show::Shown;
@@ -58,6 +59,9 @@ pub struct Args {
     /// Another rule pack over the same streams
     #[arg(long, value_name = "DIR")]
     rules: Option<PathBuf>,
+    /// Leaves out what begins with pictures: frames of two stations, their agents and a detector
+    #[arg(long)]
+    no_frames: bool,
     /// One JSON object as the last line and nothing before it
     #[arg(long)]
     json: bool,
@@ -82,8 +86,8 @@ pub fn run(args: Args) -> Done {
     let mut day = Day::new(DayOptions::seeded(args.seed, args.minutes));
     let options = Options { external_control: true, ..args.sizes.options(&program.name, Some(data.clone())) };
     super::refuse_second(&data, &program.name)?;
-    let stop = Stop::default();
-    stop::on_signal(&stop)?;
+    let (quit, stop) = (Stop::default(), Stop::default());
+    stop::on_signal(&quit)?;
     let partitions = day.options().partitions;
     let topic = ports::control_topic(&options.env, &program.name);
     let control = ports::control(&log, &topic, partitions + options.shards as u32)?;
@@ -110,6 +114,9 @@ pub fn run(args: Args) -> Done {
         while !engine.is_finished() {
             show(&told, &mut screen, LOOK_EVERY);
             screen.redraw(&progress, &WallClock);
+            if quit.stopping() {
+                stop.stop();
+            }
             if player.is_finished() && played.is_none() {
                 played = Some(());
                 stop.drain();
@@ -130,8 +137,12 @@ pub fn run(args: Args) -> Done {
     }
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
     let summary = Summary::of(day.truth(), total(&report), &mut heard)?;
+    drop(heard);
     if args.json {
-        super::say(&summary.to_json_line());
+        let pictures = pictures(&args, &data, &quit)?;
+        let pictures = pictures.map(|p| format!(",\"pictures\":{}", p.to_json()));
+        let line = summary.to_json_line();
+        super::say(&format!("{}{}}}", &line[..line.len() - 1], pictures.unwrap_or_default()));
         return Ok(0);
     }
     super::say("");
@@ -147,7 +158,29 @@ pub fn run(args: Args) -> Done {
     }
     let data = scratch.map_or(data, Scratch::keep);
     further(&log, &data, &rules, &program);
-    Ok(0)
+    if let Some(played) = pictures(&args, &data, &quit)? {
+        super::say(&format!("\n{}", played.to_text().trim_end()));
+    }
+    Ok(u8::from(quit.stopping()))
+}
+
+/// The part that begins with frames, where it is asked for and can be.
+fn pictures(args: &Args, data: &Path, quit: &Stop) -> Result<Option<Played>> {
+    if args.no_frames || quit.stopping() {
+        return Ok(None);
+    }
+    let Some(agent) = pictures::devices::agent() else {
+        eprintln!(
+            "no pictures: weir-edge is not beside weir (cargo build -p weir-edge, or WEIR_EDGE); --no-frames says so"
+        );
+        return Ok(None);
+    };
+    if !args.json {
+        super::say(
+            "\nfrom pictures: frames of two stations for five minutes, their agents, a detector, the rules",
+        );
+    }
+    pictures::play(args.seed, &args.sizes, data, &agent, quit)
 }
 
 /// The simulator stamps its own clock on every record, so that is the append time.

@@ -43,6 +43,15 @@ pub fn files() -> Vec<SourceFile> {
         .collect()
 }
 
+/// The detector, a program of its own.
+pub fn detect() -> SourceFile {
+    SourceFile {
+        name: format!("{NAME}/detect.sql"),
+        folder: NAME.into(),
+        text: include_str!("../../../rules/detect.sql").into(),
+    }
+}
+
 fn last(folder: &str) -> &str {
     folder.rsplit_once('/').map_or(folder, |(_, last)| last)
 }

@@ -1,8 +1,9 @@
 //! Wiring: from a folder, a few settings and the environment to a plan and the ports of a run.
 //!
 //! `at` says where a program's log is, `program` reads and plans one, `ports` opens what it reads and
-//! writes, `live` runs one or several, `models` finds what `detect()` runs, `reference` follows its database, `held` is a control log that a replay cannot change,
-//! `stop` turns signals into a clean end, `usage` says what a run cost.
+//! writes, `live` runs one or several, `models` finds what `detect()` runs, `reference` follows its database,
+//! `held` is a control log that a replay cannot change, `topic` reads a whole topic, `stop` turns signals
+//! into a clean end, `usage` says what a run cost.
 
 pub mod at;
 pub mod held;
@@ -12,6 +13,7 @@ pub mod ports;
 pub mod program;
 pub mod reference;
 pub mod stop;
+pub mod topic;
 pub mod usage;
 
 use std::path::PathBuf;

@@ -1,0 +1,57 @@
+//! `weir evidence`: keeps the frames that events rest on, before retention takes them.
+
+use std::path::PathBuf;
+
+use weir_contract::{Code, Error};
+
+use crate::Done;
+use crate::evidence::{Topics, keep};
+use crate::wire::at::LogAt;
+use crate::wire::ports;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Topic of the events, such as dev.events.validation
+    events: String,
+    /// Folder for annotated pictures, and for the frames themselves
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Topic of the detections
+    #[arg(long, value_name = "NAME", default_value = "detections")]
+    detections: String,
+    /// Topic of the frames
+    #[arg(long, value_name = "NAME", default_value = "frames")]
+    frames: String,
+    /// Folder of frames that are not in the log; default: WEIR_FRAMES
+    #[arg(long, value_name = "DIR")]
+    stored: Option<PathBuf>,
+    /// kafka://HOST:PORT or log:FOLDER; default: WEIR_LOG, else the embedded log under --data
+    #[arg(long, value_name = "LOG")]
+    log: Option<String>,
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+}
+
+pub fn run(args: Args) -> Done {
+    let log = LogAt::choose(args.log.as_deref(), &args.data)?;
+    if let LogAt::Files { .. } = log {
+        return Err(Error::new(Code::Usage, "plain files hold no topics")
+            .expected("kafka://… or log:…")
+            .into());
+    }
+    let registry = ports::registry(&log, &args.data)?;
+    let environment = || std::env::var_os("WEIR_FRAMES").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let stored = args.stored.clone().or_else(environment);
+    let topics = Topics { events: &args.events, detections: &args.detections, frames: &args.frames };
+    let kept = keep(&log, &registry, &topics, stored.as_deref(), &args.out)?;
+    for picture in &kept.pictures {
+        super::say(&picture.path.display().to_string());
+    }
+    eprintln!(
+        "{} pictures; {} events without a frame, {} whose frame is gone",
+        kept.pictures.len(),
+        kept.without,
+        kept.gone
+    );
+    Ok(if kept.gone == 0 { 0 } else { 1 })
+}
