@@ -1,7 +1,7 @@
 # weir: everything that is done by hand or in CI.
 #
 #   make setup   installs what the machine lacks (scripts/setup.sh; apt-get)
-#   make run     the demo: a simulated floor at 120 times real time, about a minute
+#   make run     the demo: a simulated floor at 120 times real time, then five minutes from pictures
 #   make test    all tests; starts Kafka and PostgreSQL for itself and stops them
 #   make lint    format, clippy, SQL
 #   make build   the optimised binary at bin/weir
@@ -9,6 +9,7 @@
 #   make check-edge-arm   type-checks the edge agent for the Raspberry Pi
 #   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
 #   make bench-latency   how soon an event is visible, against a Kafka of its own
+#   make bench-pictures   from pictures to events over twenty seeds: 12,000 frames
 #   make fmt     formats the Rust code
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
@@ -21,7 +22,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-latency model fmt onnxruntime
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-pictures bench-latency model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,8 +31,9 @@ setup:
 	@$(SETUP)
 
 run:
-	@$(SETUP) build
-	$(CARGO) run --profile $(PROFILE) --bin weir -- demo --seed 7 --minutes 120 --speed 120 $(ARGS)
+	@$(SETUP) build vision
+	$(CARGO) build --profile $(PROFILE) --bin weir --bin weir-edge
+	$(CARGO_TARGET_DIR)/$(PROFILE)/weir demo --seed 7 --minutes 120 --speed 120 $(ARGS)
 
 test:
 	@$(SETUP) build services vision
@@ -78,6 +80,12 @@ bench-edge:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile $(PROFILE) -p weir-edge --test throughput --no-run
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 WEIR_EDGE_SCANS=600000 taskset -c 0 $(CARGO) test --profile $(PROFILE) -q \
 	  -p weir-edge --test throughput -- --nocapture | grep -E '^(edge_|  )' | tee benches/results/edge.txt
+
+# Twenty seeds of the demo from pictures: 12,000 frames.
+bench-pictures:
+	@$(SETUP) build vision
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server -p weir-edge
+	$(CARGO_TARGET_DIR)/$(PROFILE)/pictures $(ARGS) | tee benches/results/pictures.txt
 
 bench-latency:
 	@$(SETUP) build services

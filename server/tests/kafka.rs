@@ -31,7 +31,20 @@ fn broker() -> String {
 }
 
 fn demo(rig: &Rig, log: &str) -> Value {
-    rig.ok(&["demo", "--seed", "7", "--minutes", MINUTES, "--speed", "max", "--json", "--log", log]).json()
+    rig.ok(&[
+        "demo",
+        "--seed",
+        "7",
+        "--minutes",
+        MINUTES,
+        "--speed",
+        "max",
+        "--no-frames",
+        "--json",
+        "--log",
+        log,
+    ])
+    .json()
 }
 
 /// The same day gives the same events through Kafka, through the embedded log, and again from Kafka's

@@ -183,9 +183,7 @@ impl Edge {
                 match &beats {
                     // One more of each lane, now that nothing holds them back.
                     None => beats = Some(sent),
-                    Some(before) if sent.iter().zip(before).all(|(now, before)| now > before) => {
-                        return Ok(());
-                    }
+                    Some(before) if self.beaten(&sent, before) => return Ok(()),
                     Some(_) => {}
                 }
             }

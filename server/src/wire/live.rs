@@ -97,6 +97,11 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Whether it has come to its end, or failed.
+    pub fn ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for its end: stop it before, or drain it.
     pub fn join(self) -> Result<Report> {
         let lost = || Err(Error::new(Code::Internal, format!("program {} panicked", self.name)));

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::rig::Rig;
 
 fn demo(rig: &Rig, more: &[&str]) -> Value {
-    let mut args = vec!["demo", "--seed", "7", "--minutes", "25", "--speed", "max", "--json"];
+    let mut args = vec!["demo", "--seed", "7", "--minutes", "25", "--speed", "max", "--no-frames", "--json"];
     args.extend(more);
     let said = rig.ok(&args);
     assert_eq!(said.out.lines().count(), 1, "{}", said.out);
@@ -38,7 +38,18 @@ fn a_seed_has_one_answer_and_a_replay_gives_it_again() {
 #[test]
 fn without_json_people_see_what_happened() {
     let rig = Rig::new();
-    let said = rig.ok(&["demo", "--seed", "7", "--minutes", "20", "--speed", "max", "--data", "data"]);
+    let said = rig.ok(&[
+        "demo",
+        "--seed",
+        "7",
+        "--minutes",
+        "20",
+        "--speed",
+        "max",
+        "--no-frames",
+        "--data",
+        "data",
+    ]);
     for words in [
         "weir demo   seed 7",
         " NEW ",

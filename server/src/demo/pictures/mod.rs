@@ -11,6 +11,7 @@
 pub mod devices;
 mod draw;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use weir_engine::connect::Registry;
 use weir_engine::control::{Control, RowChange};
 use weir_engine::run::{Options, Ports, Report, Stop};
 use weir_engine::sink::SinkFactory;
+use weir_engine::sql::SourceFile;
 use weir_engine::sql::catalog::AppendTime;
 use weir_sim::{ShotOptions, Shots};
 
@@ -34,6 +36,8 @@ use crate::commands::replay::{Heard, hearing};
 use crate::commands::run::total;
 use crate::evidence::{Kept, Topics, keep};
 use crate::wire::at::LogAt;
+use crate::wire::live::{Live, Setup};
+use crate::wire::models::{Models, Places};
 use crate::wire::program::Program;
 use crate::wire::usage::Usage;
 use crate::wire::{Sizes, ports};
@@ -78,7 +82,7 @@ impl Played {
             "from pictures", "planted", "found", "missed", "false"
         );
         let of =
-            |map: &std::collections::BTreeMap<String, u64>, kind: &str| map.get(kind).copied().unwrap_or(0);
+            |map: &BTreeMap<String, u64>, kind: &str| map.get(kind).copied().unwrap_or(0);
         for kind in score.planted.keys() {
             let row = [&score.planted, &score.found, &score.missed, &score.false_events].map(|m| of(m, kind));
             if row != [0; 4] {
@@ -132,49 +136,46 @@ pub fn play(seed: u64, sizes: &Sizes, data: &Path, agent: &Path, stop: &Stop) ->
     let registry = ports::registry(&log, &folder)?;
     let partitions = partitions(&shots)?;
     make_topics(at, partitions)?;
-    let detector = Side::new(DETECT, &[pack::detect()], &log, &registry, sizes, &folder)?;
-    let rules = Side::new(pack::NAME, &pack::files(), &log, &registry, sizes, &folder)?;
+    let models = Models::new(Places::of_environment());
+    let detector = program(DETECT, &[pack::detect()], &log, &registry, &models)?;
+    let rules = program(pack::NAME, &pack::files(), &log, &registry, &models)?;
     let heard = Heard::default();
+    let setup = Setup {
+        log: &log,
+        registry: &registry,
+        data: folder.clone(),
+        reference: None,
+        sizes: sizes.clone(),
+        checkpoint_every: Options::default().checkpoint_every,
+        decisions: false,
+    };
     let (looking, deciding) = (Stop::default(), Stop::default());
-    let (mut seen, mut told) = (None, None);
-    std::thread::scope(|scope| {
-        let detect = scope.spawn(|| detector.run(None, partitions, None, &looking));
-        let decide = scope.spawn(|| rules.run(Some(&shots), partitions, Some(&heard), &deciding));
-        let mut ended = Ok(());
-        match Devices::start(agent, &folder.join("devices"), at, &drawn, partitions, &shots.shifts) {
-            Ok(mut devices) => loop {
-                std::thread::sleep(LOOK);
-                match devices.done() {
-                    Ok(false) if !stop.stopping() && !detect.is_finished() && !decide.is_finished() => {}
-                    Ok(_) => break,
-                    Err(error) => {
-                        ended = Err(error);
-                        break;
-                    }
-                }
-            },
-            Err(error) => ended = Err(error),
-        }
-        // The rules end behind the detector: what it writes last is theirs.
-        for (side, running) in [(&looking, &detect), (&deciding, &decide)] {
-            match ended.is_ok() && !stop.stopping() {
-                true => side.drain(),
-                false => side.stop(),
-            }
-            while !running.is_finished() {
+    let detect = Live::open(&detector, &setup)?;
+    let (ports, options) = ports_of(&rules, &shots, &setup, partitions, &heard)?;
+    let detect = detect.start(&looking)?;
+    let plan = rules.plan.clone();
+    let (seen, told) = std::thread::scope(|scope| {
+        let decide = scope.spawn(|| weir_engine::run::run(plan, ports, options, &deciding));
+        let sent = send(agent, &folder, at, &drawn, partitions, &shots, || {
+            stop.stopping() || detect.ended() || decide.is_finished()
+        });
+        let whole = sent.is_ok() && !stop.stopping();
+        let end = |side: &Stop, ended: &dyn Fn() -> bool| {
+            if whole { side.drain() } else { side.stop() }
+            while !ended() {
                 std::thread::sleep(LOOK);
                 if stop.stopping() {
                     side.stop();
                 }
             }
-        }
+        };
+        // The rules end behind the detector: what it writes last is theirs.
+        end(&looking, &|| detect.ended());
+        let seen = detect.join();
+        end(&deciding, &|| decide.is_finished());
         let panicked = || Err(Error::new(Code::Internal, "a thread of the demo panicked"));
-        seen = Some(ended.and_then(|()| detect.join().unwrap_or_else(|_| panicked())));
-        told = Some(decide.join().unwrap_or_else(|_| panicked()));
+        (sent.and(seen), decide.join().unwrap_or_else(|_| panicked()))
     });
-    let (Some(seen), Some(told)) = (seen, told) else {
-        return Err(Error::new(Code::Internal, "the demo's threads said nothing"));
-    };
     let (seen, told): (Report, Report) = (seen?, told?);
     if stop.stopping() {
         return Ok(None);
@@ -186,6 +187,24 @@ pub fn play(seed: u64, sizes: &Sizes, data: &Path, agent: &Path, stop: &Stop) ->
     let topics = Topics { events: &events, detections: "detections", frames: "frames" };
     let kept = keep(&log, &registry, &topics, None, &folder.join("evidence"))?;
     Ok(Some(Played { summary, frames, kept, folder, seconds: usage.wall_seconds() }))
+}
+
+/// Agents send all that their scripts say; ends early where `over` says so.
+fn send(
+    agent: &Path,
+    folder: &Path,
+    log: &Path,
+    drawn: &Path,
+    partitions: u32,
+    shots: &Shots,
+    over: impl Fn() -> bool,
+) -> Result<()> {
+    let mut devices =
+        Devices::start(agent, &folder.join("devices"), log, drawn, partitions, &shots.shifts)?;
+    while !devices.done()? && !over() {
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// So many that each warehouse has one for itself: the clocks of devices in one partition have to agree, and
@@ -209,63 +228,50 @@ fn make_topics(log: &Path, partitions: u32) -> Result<()> {
     Ok(())
 }
 
-/// One of the two programs.
-struct Side<'a> {
-    program: Program,
-    log: &'a LogAt,
-    registry: &'a Registry,
-    options: Options,
+fn program(
+    name: &str,
+    files: &[SourceFile],
+    log: &LogAt,
+    registry: &Registry,
+    models: &Models,
+) -> Result<Program> {
+    Program::of(name.to_owned(), files, log, registry, models)
+        .map_err(|errors| errors.into_iter().next().unwrap_or_else(|| Error::new(Code::Internal, name)))
 }
 
-impl<'a> Side<'a> {
-    fn new(
-        name: &str,
-        files: &[weir_engine::sql::SourceFile],
-        log: &'a LogAt,
-        registry: &'a Registry,
-        sizes: &Sizes,
-        data: &Path,
-    ) -> Result<Self> {
-        let program = Program::of(name.to_owned(), files, log, registry).map_err(|errors| {
-            errors.into_iter().next().unwrap_or_else(|| Error::new(Code::Internal, name))
-        })?;
-        let options = sizes.options(name, Some(data.to_owned())).for_plan(&program.plan);
-        Ok(Self { program, log, registry, options })
-    }
-
-    fn run(
-        &self,
-        reference: Option<&Shots>,
-        partitions: u32,
-        heard: Option<&Heard>,
-        stop: &Stop,
-    ) -> Result<Report> {
-        let mut options = self.options.clone();
-        let topic = ports::control_topic(&options.env, &self.program.name);
-        let control = ports::control(self.log, &topic, partitions + options.shards as u32)?;
-        if let Some(shots) = reference {
-            options.external_control = true;
-            let rows = shots.reference_rows().into_iter();
-            let changes =
-                rows.map(|(table, row)| RowChange { table: table.into(), before: None, after: Some(row) });
-            let first = Control::Reference {
-                change: 0,
-                asked_at: None,
-                effective_at: Some(i64::MIN),
-                changes: changes.collect(),
-            };
-            control.append(0, &first)?;
-        }
-        let ports = Ports {
-            sources: ports::sources(&self.program.plan, self.registry)?,
-            targets: ports::targets(&self.program.plan, self.registry, partitions)?,
-            outputs: Some(ports::outputs(&self.program, self.log, self.registry, partitions)),
-            control,
-            reference: None,
-            observer: heard.map(hearing),
-            clock: Arc::new(WallClock),
-            until: None,
-        };
-        weir_engine::run::run(self.program.plan.clone(), ports, options, stop)
-    }
+/// The ports of the rules: the reference rows stand in the control log before anything runs.
+fn ports_of(
+    rules: &Program,
+    shots: &Shots,
+    setup: &Setup<'_>,
+    partitions: u32,
+    heard: &Heard,
+) -> Result<(Ports, Options)> {
+    let options = Options {
+        external_control: true,
+        ..setup.sizes.options(&rules.name, Some(setup.data.clone()))
+    };
+    let topic = ports::control_topic(&options.env, &rules.name);
+    let control = ports::control(setup.log, &topic, partitions + options.shards as u32)?;
+    let rows = shots.reference_rows().into_iter();
+    let changes =
+        rows.map(|(table, row)| RowChange { table: table.into(), before: None, after: Some(row) });
+    let first = Control::Reference {
+        change: 0,
+        asked_at: None,
+        effective_at: Some(i64::MIN),
+        changes: changes.collect(),
+    };
+    control.append(0, &first)?;
+    let ports = Ports {
+        sources: ports::sources(&rules.plan, setup.registry)?,
+        targets: BTreeMap::new(),
+        outputs: Some(ports::outputs(rules, setup.log, setup.registry, partitions)),
+        control,
+        reference: None,
+        observer: Some(hearing(heard)),
+        clock: Arc::new(WallClock),
+        until: None,
+    };
+    Ok((ports, options))
 }
