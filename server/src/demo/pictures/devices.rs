@@ -165,7 +165,7 @@ fn settings(shift: &Shift, own: &Path, address: &str) -> String {
     let station = &shift.station;
     format!(
         "[device]\nid = {:?}\nwarehouse = {:?}\nstation = {:?}\ndata = {:?}\n\n\
-         [publish]\nto = \"http\"\nurl = \"http://{address}\"\ntoken = {:?}\n\n\
+         [publish]\nto = \"http\"\nurl = 'http://{address}'\ntoken = {:?}\n\n\
          [[scanner]]\nname = {:?}\nkind = \"stdin\"\n\n\
          [[camera]]\nname = {:?}\nkind = \"folder\"\npath = \".\"\ntrigger = \"continuous\"\nrate = 30.0\n",
         station.agent,

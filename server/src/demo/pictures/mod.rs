@@ -81,8 +81,7 @@ impl Played {
             "{:<18} {:>8} {:>8} {:>8} {:>8}\n",
             "from pictures", "planted", "found", "missed", "false"
         );
-        let of =
-            |map: &BTreeMap<String, u64>, kind: &str| map.get(kind).copied().unwrap_or(0);
+        let of = |map: &BTreeMap<String, u64>, kind: &str| map.get(kind).copied().unwrap_or(0);
         for kind in score.planted.keys() {
             let row = [&score.planted, &score.found, &score.missed, &score.false_events].map(|m| of(m, kind));
             if row != [0; 4] {
@@ -161,7 +160,11 @@ pub fn play(seed: u64, sizes: &Sizes, data: &Path, agent: &Path, stop: &Stop) ->
         });
         let whole = sent.is_ok() && !stop.stopping();
         let end = |side: &Stop, ended: &dyn Fn() -> bool| {
-            if whole { side.drain() } else { side.stop() }
+            if whole {
+                side.drain()
+            } else {
+                side.stop()
+            }
             while !ended() {
                 std::thread::sleep(LOOK);
                 if stop.stopping() {
@@ -199,8 +202,7 @@ fn send(
     shots: &Shots,
     over: impl Fn() -> bool,
 ) -> Result<()> {
-    let mut devices =
-        Devices::start(agent, &folder.join("devices"), log, drawn, partitions, &shots.shifts)?;
+    let mut devices = Devices::start(agent, &folder.join("devices"), log, drawn, partitions, &shots.shifts)?;
     while !devices.done()? && !over() {
         std::thread::sleep(LOOK);
     }
@@ -247,15 +249,12 @@ fn ports_of(
     partitions: u32,
     heard: &Heard,
 ) -> Result<(Ports, Options)> {
-    let options = Options {
-        external_control: true,
-        ..setup.sizes.options(&rules.name, Some(setup.data.clone()))
-    };
+    let options =
+        Options { external_control: true, ..setup.sizes.options(&rules.name, Some(setup.data.clone())) };
     let topic = ports::control_topic(&options.env, &rules.name);
     let control = ports::control(setup.log, &topic, partitions + options.shards as u32)?;
     let rows = shots.reference_rows().into_iter();
-    let changes =
-        rows.map(|(table, row)| RowChange { table: table.into(), before: None, after: Some(row) });
+    let changes = rows.map(|(table, row)| RowChange { table: table.into(), before: None, after: Some(row) });
     let first = Control::Reference {
         change: 0,
         asked_at: None,
