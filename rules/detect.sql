@@ -1,6 +1,6 @@
--- program: the detector, by itself (weir run rules/detect.sql); rules read what it writes, in their own program.
--- One row for each brand mark in a frame, one row with brand NULL for a frame in which none was found. Frames
--- that cannot be read are in detections.rejected.
+-- program: the detector, by itself (weir run rules/detect.sql, or --beside rules/detect.sql).
+-- One row for each brand mark in a frame, one with brand NULL for a frame in which none was found.
+-- Frames that cannot be read are in detections.rejected.
 
 CREATE TABLE frames (
     event_id TEXT NOT NULL METADATA FROM 'header.event_id',

@@ -69,12 +69,19 @@ impl Topics {
         value: Option<&[u8]>,
         header: Option<(&str, &[u8])>,
     ) {
+        self.send_all(topic, partition, value, header.as_slice());
+    }
+
+    pub fn send_all(&self, topic: &str, partition: i32, value: Option<&[u8]>, headers: &[(&str, &[u8])]) {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
         if let Some(value) = value {
             record = record.payload(value);
         }
-        if let Some((key, value)) = header {
-            record = record.headers(OwnedHeaders::new().insert(Header { key, value: Some(value) }));
+        if !headers.is_empty() {
+            let add = |all: OwnedHeaders, (key, value): &(&str, &[u8])| {
+                all.insert(Header { key, value: Some(*value) })
+            };
+            record = record.headers(headers.iter().fold(OwnedHeaders::new(), add));
         }
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
     }
