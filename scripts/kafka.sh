@@ -2,6 +2,11 @@
 # One Kafka node for tests and the demo: Apache Kafka 4.3.1 from Maven, KRaft, loopback only.
 #
 #   scripts/kafka.sh start    fetches Kafka once, starts a fresh node, prints WEIR_KAFKA=127.0.0.1:PORT
+#   scripts/kafka.sh start tls   the same with two listeners more, and prints
+#                             WEIR_KAFKA_TLS=…   TLS that asks for a client certificate
+#                             WEIR_KAFKA_SASL=…  TLS and a password: user device, SCRAM-SHA-512
+#                             WEIR_KAFKA_CERTS=FOLDER   made by openssl for this node: ca.pem, device.pem and
+#                             device.key; of another authority other-ca.pem, stranger.pem and stranger.key; password
 #   scripts/kafka.sh env      prints the same line for the running node; exit 1 where none runs
 #   scripts/kafka.sh stop     stops it and removes its data
 #   scripts/kafka.sh crash    kills it; its data stays
@@ -80,6 +85,49 @@ free_port() {
   die "no free port found between 20000 and 32000"
 }
 
+# certificates FOLDER: two authorities; the first signs the broker and the device, the other a stranger.
+certificates() {
+  install openssl openssl
+  mkdir -p "$1"
+  local issuer name
+  for issuer in ca other-ca; do
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=weir $issuer" \
+      -keyout "$1/$issuer.key" -out "$1/$issuer.pem"
+  done
+  printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n' >"$1/names"
+  while read -r issuer name; do
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+      -keyout "$1/$name.key" -out "$1/$name.csr"
+    openssl x509 -req -in "$1/$name.csr" -CA "$1/$issuer.pem" -CAkey "$1/$issuer.key" -CAcreateserial -days 2 \
+      -extfile "$1/names" -out "$1/$name.pem"
+  done <<'SIGNED'
+ca broker
+ca device
+other-ca stranger
+SIGNED
+  cat "$1/broker.key" "$1/broker.pem" >"$1/broker-all.pem"
+  head -c 18 /dev/urandom | base64 | tr '+/' 'AB' >"$1/password"
+  chmod 600 "$1"/*.key "$1/broker-all.pem" "$1/password"
+}
+
+# tls_properties CERTS: of the two listeners; keys and certificates as PEM.
+tls_properties() {
+  local name
+  for name in tls sasl; do
+    cat <<PROPERTIES
+listener.name.$name.ssl.keystore.type=PEM
+listener.name.$name.ssl.keystore.location=$1/broker-all.pem
+PROPERTIES
+  done
+  cat <<PROPERTIES
+listener.name.tls.ssl.client.auth=required
+listener.name.tls.ssl.truststore.type=PEM
+listener.name.tls.ssl.truststore.location=$1/ca.pem
+listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+PROPERTIES
+}
+
 running() {
   [ -f "$STATE/pid" ] && [ -f "$STATE/env" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null
 }
@@ -102,21 +150,32 @@ launch() {
 start() {
   if running; then cat "$STATE/env"; return 0; fi
   fetch
-  local try port controller
+  local try port controller tls='' sasl='' certs="$STATE/certs" more='' map='' format=()
   for try in 1 2 3; do
     rm -rf "$STATE"
     mkdir -p "$STATE/data"
     port=$(free_port)
     controller=$(free_port)
     [ "$port" != "$controller" ] || continue
+    if [ "${1:-}" = tls ]; then
+      tls=$(free_port)
+      sasl=$(free_port)
+      [ "$(printf '%s\n' "$port" "$controller" "$tls" "$sasl" | sort -u | wc -l)" = 4 ] || continue
+      certificates "$certs" >"$STATE/certificates.log" 2>&1 ||
+        die "openssl could not make certificates: $(tail -3 "$STATE/certificates.log")"
+      more=",TLS://127.0.0.1:$tls,SASL://127.0.0.1:$sasl"
+      map=",TLS:SSL,SASL:SASL_SSL"
+      format=(--add-scram "SCRAM-SHA-512=[name=device,password=$(cat "$certs/password")]")
+    fi
     cat >"$STATE/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$more
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$more
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$map
+inter.broker.listener.name=PLAINTEXT
 log.dirs=$STATE/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -129,14 +188,17 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 PROPERTIES
+    [ -z "$tls" ] || tls_properties "$certs" >>"$STATE/server.properties"
     # A cluster id of 22 characters: 16 random bytes in url-safe base64.
     local id
     id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c1-22)
     java -Xmx128m -cp "$HOME_DIR/lib/*" kafka.tools.StorageTool format -t "$id" \
-      -c "$STATE/server.properties" >"$STATE/format.log" 2>&1 ||
+      -c "$STATE/server.properties" ${format[@]+"${format[@]}"} >"$STATE/format.log" 2>&1 ||
       die "the storage could not be formatted: $(tail -3 "$STATE/format.log")"
     if launch "$port"; then
       echo "WEIR_KAFKA=127.0.0.1:$port" >"$STATE/env"
+      [ -z "$tls" ] || printf 'WEIR_KAFKA_TLS=127.0.0.1:%s\nWEIR_KAFKA_SASL=127.0.0.1:%s\nWEIR_KAFKA_CERTS=%s\n' \
+        "$tls" "$sasl" "$certs" >>"$STATE/env"
       cat "$STATE/env"
       return 0
     fi
@@ -155,7 +217,7 @@ crash() {
 
 again() {
   [ -f "$STATE/env" ] || die "there is no node; scripts/kafka.sh start"
-  running || launch "$(sed 's/.*://' "$STATE/env")" || die "the node did not start again: $(tail -3 "$STATE/kafka.log")"
+  running || launch "$(sed -n 's/^WEIR_KAFKA=.*://p' "$STATE/env")" || die "the node did not start again: $(tail -3 "$STATE/kafka.log")"
 }
 
 stop() {
@@ -176,10 +238,10 @@ stop() {
 }
 
 case "${1:-}" in
-  start) start ;;
+  start) start "${2:-}" ;;
   stop) stop ;;
   crash) crash ;;
   again) again ;;
   env) running || die "no node runs; scripts/kafka.sh start"; cat "$STATE/env" ;;
-  *) die "usage: scripts/kafka.sh start|env|stop|crash|again" ;;
+  *) die "usage: scripts/kafka.sh start [tls]|env|stop|crash|again" ;;
 esac

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh             everything
 #   scripts/setup.sh build       linker, pkg-config, headers of OpenSSL and zlib
-#   scripts/setup.sh services    Java and Maven (Kafka for the tests), PostgreSQL
+#   scripts/setup.sh services    Java, Maven and openssl (Kafka for the tests), PostgreSQL
 #   scripts/setup.sh vision      the library of ONNX Runtime under ~/.cache/weir (scripts/onnxruntime.sh)
 #   scripts/setup.sh sql         sqlfluff 4.5.0 in a virtual environment under ~/.cache/weir
 #   scripts/setup.sh model       PyTorch for the CPU, ONNX and its runtime, to train the detector (not part of everything)
@@ -51,6 +51,7 @@ services() {
   local missing=()
   command -v java >/dev/null || missing+=(default-jre-headless)
   command -v mvn >/dev/null || missing+=(maven)
+  command -v openssl >/dev/null || missing+=(openssl)
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] || apt "${missing[@]}"
 }

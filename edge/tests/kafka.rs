@@ -2,24 +2,16 @@
 //!
 //! Needs `WEIR_KAFKA=host:port`, and `WEIR_KAFKA_PID` for the outage; without them every test fails.
 
+#[path = "support/topic.rs"]
+mod topic;
+
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
-use std::pin::pin;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use weir_contract::{Clock, EventTime, WallClock, wire};
+use topic::Seen;
+use weir_contract::{Clock, WallClock};
 use weir_edge::publish::kafka::{KafkaSender, client};
 use weir_edge::publish::{Pace, Publisher, Sender, Window};
 use weir_edge::record::{Draft, TimeIn};
@@ -34,34 +26,6 @@ fn bootstrap() -> String {
     std::env::var("WEIR_KAFKA").unwrap_or_else(|_| {
         panic!("WEIR_KAFKA is not set: run `scripts/with-services.sh cargo test -p weir-edge --test kafka`")
     })
-}
-
-fn topic(name: &str) -> String {
-    format!("edge-{name}-{:016x}", RandomState::new().build_hasher().finish())
-}
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// One partition, by the producer's clock.
-fn make(topic: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
-    let new = [NewTopic::new(topic, 1, TopicReplication::Fixed(1))];
-    let options = AdminOptions::new();
-    let mut making = pin!(admin.create_topics(&new, &options));
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    loop {
-        match making.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(done) => return assert!(done.unwrap().iter().all(Result::is_ok)),
-            Poll::Pending => std::thread::park_timeout(Duration::from_millis(100)),
-        }
-    }
 }
 
 struct Rig {
@@ -81,8 +45,7 @@ impl Rig {
             age_max_us: None,
         });
         let spool = Spool::open(Arc::new(RealDisk), &folder.path().join("spool"), &lanes).unwrap();
-        let topics = ["scans", "frames"].map(topic);
-        topics.iter().for_each(|t| make(t));
+        let topics = ["scans", "frames"].map(|name| topic::make(&bootstrap(), name));
         let windows = [Window { records: 5_000, bytes: 4 << 20 }, Window { records: 16, bytes: 512 << 10 }];
         let sender = |(topic, window): (&String, Window)| {
             let config = client(&bootstrap(), &BTreeMap::new(), false).unwrap();
@@ -118,49 +81,8 @@ impl Rig {
     }
 }
 
-/// A record of a topic: its number, or the time of a heartbeat; its event time.
-#[derive(Debug, PartialEq)]
-enum Seen {
-    Record(u64, i64),
-    Heartbeat(i64),
-}
-
-fn read(topic: &str) -> Vec<Seen> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
-        .set("group.id", "edge-test")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "earliest")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
-    consumer.assign(&list).unwrap();
-    let mut seen = Vec::new();
-    loop {
-        match consumer.poll(Duration::from_secs(20)).expect("an answer") {
-            Ok(message) => {
-                let time = |name: &str| {
-                    let header = message.headers()?.iter().find(|h| h.key == name)?;
-                    Some(EventTime::parse(std::str::from_utf8(header.value?).ok()?)?.0)
-                };
-                assert_eq!(message.key(), Some(&b"W1"[..]));
-                seen.push(match time(wire::HEARTBEAT) {
-                    Some(time) => Seen::Heartbeat(time),
-                    None => {
-                        let value = message.payload().unwrap();
-                        Seen::Record(u64::from_le_bytes(value[..8].try_into().unwrap()), time("t").unwrap())
-                    }
-                });
-            }
-            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => return seen,
-            Err(e) => panic!("{e}"),
-        }
-    }
-}
-
 fn check(topic: &str, records: u64) {
-    let seen = read(topic);
+    let seen = topic::read(&bootstrap(), topic);
     let numbers: Vec<u64> =
         seen.iter().filter_map(|s| if let Seen::Record(n, _) = s { Some(*n) } else { None }).collect();
     let wrong = numbers.iter().zip(0..).position(|(seen, n)| *seen != n);

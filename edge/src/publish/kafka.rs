@@ -7,6 +7,8 @@
 //! K1  A partition has the lane's records in order and without doubles, as long as one producer lives; after
 //!     it a new one begins with the oldest record that is not acknowledged.
 //! K2  No error text shows a secret. SASL without TLS needs `insecure = true`.
+//! K3  What a broker or this device refuses for its certificate or password breaks the sender: the next
+//!     producer reads the files of certificates and keys anew, so that mended ones need no restart.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,6 +101,8 @@ struct Said {
     /// Append time by the broker, with the record's own place in time.
     append_ms: Option<i64>,
     error: Option<Error>,
+    /// Certificates or passwords do not go together: this producer will not mend itself.
+    refused: Option<Error>,
 }
 
 /// Takes librdkafka's reports, on the thread that polls.
@@ -119,7 +123,14 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
         let text = format!("Kafka: {reason}");
-        self.with(|said| said.error = Some(Error::new(Code::Connect, text)));
+        if of_the_identity(error.rdkafka_error_code(), reason) {
+            let why = Error::new(Code::Refused, text)
+                .expected("a certificate and a password that both sides take")
+                .act("operator: certificates of device and broker, ssl.ca.location, sasl.* settings.");
+            self.with(|said| said.refused = Some(why));
+        } else {
+            self.with(|said| said.error = Some(Error::new(Code::Connect, text)));
+        }
     }
 }
 
@@ -128,6 +139,9 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Option<i64>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: Self::DeliveryOpaque) {
+        if result.is_ok() {
+            self.with(|said| said.error = None);
+        }
         let Some(offset) = *tag else { return };
         self.with(|said| match result {
             Ok(message) => {
@@ -167,11 +181,19 @@ fn of_the_record(code: RDKafkaErrorCode) -> bool {
     matches!(code, K::MessageSizeTooLarge | K::InvalidMessageSize | K::InvalidRecord | K::InvalidMessage)
 }
 
+/// TLS says most of its refusals in words only: an alert of the broker reaches librdkafka as a lost connection.
+fn of_the_identity(code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
+    use RDKafkaErrorCode as K;
+    let by_code = matches!(code, Some(K::Authentication | K::SaslAuthenticationFailed));
+    by_code || reason.contains("certificate") || reason.contains("SSL alert") || reason.contains(" alert ")
+}
+
 /// One topic.
 pub struct KafkaSender {
     config: ClientConfig,
     topic: String,
-    producer: BaseProducer<Reports>,
+    /// None after a break, until the publisher sends again: its pause is the pause of connecting too.
+    producer: Option<BaseProducer<Reports>>,
     reports: Reports,
     clock_offset_ms: Option<i64>,
 }
@@ -181,12 +203,12 @@ impl KafkaSender {
     /// `W0204` where librdkafka does not take the properties.
     pub fn new(config: ClientConfig, topic: &str) -> Result<Self> {
         let reports = Reports::default();
-        let producer = make(&config, &reports)?;
+        let producer = Some(make(&config, &reports)?);
         Ok(Self { config, topic: topic.into(), producer, reports, clock_offset_ms: None })
     }
 
     fn give(
-        &self,
+        &mut self,
         key: &[u8],
         value: Option<&[u8]>,
         headers: &[(String, Vec<u8>)],
@@ -204,7 +226,15 @@ impl KafkaSender {
         if let Some(value) = value {
             record = record.payload(value);
         }
-        match self.producer.send(record) {
+        if self.producer.is_none() {
+            match make(&self.config, &self.reports) {
+                Ok(producer) => self.producer = Some(producer),
+                // A certificate that is being replaced may be missing for a moment.
+                Err(why) => self.reports.with(|said| said.outcomes.push(Outcome::Broken(why))),
+            }
+        }
+        let Some(producer) = &self.producer else { return true };
+        match producer.send(record) {
             Ok(()) => true,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => false,
             Err((error, _)) => {
@@ -247,7 +277,7 @@ impl Sender for KafkaSender {
 
     fn heartbeat(&mut self, key: &[u8], time_us: i64) -> bool {
         // While brokers are away heartbeats would only pile up.
-        if self.producer.in_flight_count() > 0 && self.reports.with(|said| said.error.is_some()) {
+        if !self.idle() && self.reports.with(|said| said.error.is_some()) {
             return false;
         }
         let header = (wire::HEARTBEAT.to_owned(), EventTime(time_us).to_string().into_bytes());
@@ -255,41 +285,42 @@ impl Sender for KafkaSender {
     }
 
     fn poll(&mut self, now_us: i64) -> Vec<Outcome> {
-        self.producer.poll(Duration::ZERO);
-        let said = self.reports.with(|said| {
-            let outcomes = std::mem::take(&mut said.outcomes);
-            if outcomes.iter().any(|o| matches!(o, Outcome::Acked(_))) {
-                said.error = None;
-            }
-            Said { outcomes, append_ms: said.append_ms.take(), error: None }
+        if let Some(producer) = &self.producer {
+            producer.poll(Duration::ZERO);
+        }
+        let said = self.reports.with(|said| Said {
+            outcomes: std::mem::take(&mut said.outcomes),
+            append_ms: said.append_ms.take(),
+            error: None,
+            refused: said.refused.take(),
         });
         if let Some(append_ms) = said.append_ms {
             self.clock_offset_ms = Some(now_us.div_euclid(1_000) - append_ms);
         }
         let mut outcomes = said.outcomes;
-        let fatal = self.producer.client().fatal_error().map(|(code, why)| format!("{code}: {why}"));
-        if let Some(why) = fatal {
-            outcomes.push(Outcome::Broken(Error::new(Code::Connect, format!("Kafka: {why}"))));
+        outcomes.extend(said.refused.map(Outcome::Broken));
+        let fatal = self.producer.as_ref().and_then(|p| p.client().fatal_error());
+        if let Some((code, why)) = fatal {
+            outcomes.push(Outcome::Broken(Error::new(Code::Connect, format!("Kafka: {code}: {why}"))));
         }
         let Some(broken) = outcomes.iter().position(|o| matches!(o, Outcome::Broken(_))) else {
             return outcomes;
         };
         outcomes.truncate(broken + 1);
         // What the old producer still holds must not arrive behind what is sent again.
-        let reports = Reports::default();
-        match make(&self.config, &reports) {
-            Ok(producer) => {
-                let old = std::mem::replace(&mut self.producer, producer);
-                self.reports = reports;
-                old.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-            }
-            Err(why) => tracing::error!("{why}"),
+        self.reports = Reports::default();
+        if let Some(old) = self.producer.take() {
+            old.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
         }
         outcomes
     }
 
     fn idle(&self) -> bool {
-        self.producer.in_flight_count() == 0
+        self.producer.as_ref().is_none_or(|p| p.in_flight_count() == 0)
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.reports.with(|said| said.error.clone())
     }
 
     fn clock_offset_ms(&self) -> Option<i64> {

@@ -54,6 +54,10 @@ pub trait Sender {
     fn poll(&mut self, now_us: i64) -> Vec<Outcome>;
     /// Nothing that it took is without an outcome, heartbeats too.
     fn idle(&self) -> bool;
+    /// Why nothing gets through just now, although nothing is lost and nothing has to be sent again.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
     /// The device's clock minus the log's, where the log told its own.
     fn clock_offset_ms(&self) -> Option<i64> {
         None
@@ -201,6 +205,9 @@ impl Publisher {
                     self.trouble = Some(why);
                 }
             }
+        }
+        if let Some(why) = lane.sender.trouble() {
+            self.trouble = Some(why);
         }
         Ok(moved)
     }
