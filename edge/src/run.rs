@@ -9,6 +9,8 @@
 //! R3  A clean stop leaves nothing pending, and the ledger knows every acknowledgement.
 
 pub mod play;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -435,6 +435,16 @@ fn a_disk_that_refuses_leaves_a_spool_in_memory() {
     assert!(second[0].offset > first[0].offset);
     spool.ack(0, second[0].offset);
     assert_eq!(spool.records(0), 0);
+    // Files come and go under the reader, in memory as on a disk.
+    for n in 3..3_000 {
+        spool.push(0, b"W1", draft(n, 4_000));
+        spool.sync().unwrap();
+        let sent = spool.next(0, 5, 1 << 20).unwrap_or_else(|e| panic!("{n}: {e}"));
+        assert_eq!(sent.iter().map(number).collect::<Vec<_>>(), [n]);
+        spool.ack(0, sent[0].offset);
+        spool.save().unwrap();
+    }
+    assert_eq!((spool.records(0), spool.gone()), (0, 0));
 }
 
 #[test]

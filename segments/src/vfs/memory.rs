@@ -4,6 +4,7 @@
 //!       of those changes, in their order (writes cut at any byte), as a machine's caches do.
 //!
 //! M1  Without `remember`, nothing is kept beside the current state: it costs its contents once.
+//!     A file without a name lives on while somebody has it open, as everywhere.
 //! M2  After `power_cut` all files that were open are dead: their calls fail.
 
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
     changes: Vec<Change>,
+    /// Handles.
+    open: u32,
 }
 
 #[derive(Debug, Default)]
@@ -120,9 +123,14 @@ impl World {
             let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
             self.name_changes.push((folder, change));
         } else {
-            let named: Vec<u64> = self.names.values().filter_map(|e| e.file()).collect();
-            self.inodes.retain(|inode, _| named.contains(inode));
+            self.forget();
         }
+    }
+
+    /// Lets go of what nobody can read any more.
+    fn forget(&mut self) {
+        let named: Vec<u64> = self.names.values().filter_map(|e| e.file()).collect();
+        self.inodes.retain(|number, inode| inode.open > 0 || named.contains(number));
     }
 
     fn used(&self) -> u64 {
@@ -192,6 +200,7 @@ impl MemoryDisk {
                 }
             }
             inode.bytes = inode.durable.clone();
+            inode.open = 0;
         }
         let changes = std::mem::take(&mut world.name_changes);
         for (_, change) in changes {
@@ -322,6 +331,18 @@ impl DiskFile for MemoryFile {
     }
 }
 
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        let mut world = self.disk.world();
+        // A power cut has forgotten it.
+        let Some(inode) = world.inodes.get_mut(&self.inode) else { return };
+        inode.open = inode.open.saturating_sub(1);
+        if inode.open == 0 && !world.remember {
+            world.forget();
+        }
+    }
+}
+
 /// Gives a lock back, unless a power cut did.
 struct Held {
     disk: MemoryDisk,
@@ -357,6 +378,10 @@ impl Disk for MemoryDisk {
                 inode
             }
         };
+        if let Some(inode) = world.inodes.get_mut(&inode) {
+            inode.open += 1;
+        }
+        drop(world);
         Ok(Box::new(MemoryFile { disk: self.clone(), inode }))
     }
 
