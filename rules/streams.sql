@@ -59,11 +59,16 @@ CREATE TABLE device_health (
     disk_free BIGINT,
     spool_records BIGINT,
     spool_oldest_s DOUBLE,
+    spool_gone BIGINT,
+    spool_in_memory BOOLEAN,
     clock_offset_ms BIGINT,
     clock_synced BOOLEAN,
     fps DOUBLE,
     stalls BIGINT,
     battery_pct DOUBLE,
+    memory_kb BIGINT,
+    part TEXT,
+    trouble TEXT,
     WATERMARK FOR sent_at AS sent_at - INTERVAL '5 seconds'
 ) WITH (
     type = 'source', topic = 'device_health', format = 'json', idle_after = INTERVAL '15 seconds',

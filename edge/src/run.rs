@@ -368,7 +368,8 @@ impl Edge {
             kind: "agent",
             machine,
             spool_records: (0..self.spool.lanes()).map(|l| self.spool.records(l)).sum(),
-            spool_oldest_s: oldest.map(|t| (time.wall_us - t).max(0) as f64 / 1e6),
+            // How far a played device is behind is a matter of how fast it is played.
+            spool_oldest_s: oldest.filter(|_| !self.played).map(|t| (time.wall_us - t).max(0) as f64 / 1e6),
             spool_gone: self.spool.gone(),
             spool_in_memory: self.spool.in_memory().is_some(),
             clock_offset_ms: self.publisher.as_ref().and_then(Publisher::clock_offset_ms),

@@ -267,24 +267,30 @@ impl Day {
             });
         }
         for span in &self.plan.stations[n] {
-            let kind = span.fault.kind();
-            if span.fault.scored() {
-                let silent = kind == "silent_camera";
+            let cause = span.fault.kind();
+            for kind in span.fault.found_by() {
                 out.push(Incident {
-                    rule: if silent { "camera_silent" } else { "device_silent" }.into(),
+                    cause: cause.into(),
+                    rule: match *kind {
+                        "silent_camera" => "camera_silent",
+                        "dead_agent" => "device_silent",
+                        rule => rule,
+                    }
+                    .into(),
                     key: station.id.clone(),
-                    onset: desk.silences.get(&span.from).map(|t| EventTime(*t)),
+                    onset: desk.onsets.get(&(span.from, *kind)).map(|t| EventTime(*t)),
                     scored: true,
                     touches: entities(station),
                     ..unseen(kind, site, span.from, span.to)
                 });
-            } else {
+            }
+            if !span.fault.scored() {
                 // The window of a scan just before the fault may reach into it.
                 out.push(Incident {
                     key: station.id.clone(),
                     touches: entities(station),
                     masks_to: Some(EventTime(span.to + STATION_MASK)),
-                    ..unseen(kind, site, span.from - 5 * SECOND, span.to)
+                    ..unseen(cause, site, span.from - 5 * SECOND, span.to)
                 });
             }
         }
@@ -355,3 +361,5 @@ fn planned_changes(floor: &Floor, plan: &Plan) -> (Vec<Due>, Vec<LimitChange>) {
 mod tests;
 #[cfg(test)]
 mod twin;
+#[cfg(test)]
+mod twin_facts;

@@ -75,6 +75,13 @@ pub struct IncidentRates {
     // Per 1 000 station hours; scored.
     pub silent_camera: u32,
     pub dead_agent: u32,
+    /// A clock that is off by less than a second: nothing is late by it yet.
+    pub clock_skew: u32,
+    /// A link too narrow for frames: they wait in the spool.
+    pub backlog: u32,
+    pub hot: u32,
+    pub full_disk: u32,
+    pub battery_low: u32,
     // Per 1 000 station hours; unseen.
     pub offline: u32,
     pub clock_off: u32,
@@ -115,6 +122,11 @@ impl Default for IncidentRates {
             double_scan: 30,
             silent_camera: 350,
             dead_agent: 300,
+            clock_skew: 150,
+            backlog: 150,
+            hot: 80,
+            full_disk: 80,
+            battery_low: 150,
             offline: 40,
             clock_off: 120,
             drift: 40,
@@ -151,6 +163,11 @@ impl IncidentRates {
             double_scan: 0,
             silent_camera: 0,
             dead_agent: 0,
+            clock_skew: 0,
+            backlog: 0,
+            hot: 0,
+            full_disk: 0,
+            battery_low: 0,
             offline: 0,
             clock_off: 0,
             drift: 0,

@@ -36,6 +36,13 @@ pub enum Fault {
     Disorder,
     Stragglers,
     Corrupt,
+    /// The clock is ahead by so many microseconds, less than a second.
+    ClockSkew(i64),
+    /// So many frames a second wait in the spool, until three fifths of the span; then they drain.
+    Backlog(i64),
+    Hot,
+    FullDisk,
+    BatteryLow,
 }
 
 impl Fault {
@@ -50,11 +57,34 @@ impl Fault {
             Fault::Disorder => "disorder",
             Fault::Stragglers => "stragglers",
             Fault::Corrupt => "corrupt",
+            Fault::ClockSkew(_) => "clock_skew",
+            Fault::Backlog(_) => "backlog",
+            Fault::Hot => "hot",
+            Fault::FullDisk => "full_disk",
+            Fault::BatteryLow => "battery_low",
+        }
+    }
+
+    /// The scored kinds that it is found by; none where it is unseen.
+    pub fn found_by(self) -> &'static [&'static str] {
+        match self {
+            Fault::SilentCamera => &["silent_camera"],
+            Fault::DeadAgent => &["dead_agent"],
+            Fault::ClockSkew(_) => &["clock_skew"],
+            Fault::Backlog(_) => &["spool_growing", "device_behind"],
+            Fault::Hot | Fault::FullDisk => &["hot_or_full"],
+            Fault::BatteryLow => &["battery_low"],
+            _ => &[],
         }
     }
 
     pub fn scored(self) -> bool {
-        matches!(self, Fault::SilentCamera | Fault::DeadAgent)
+        !self.found_by().is_empty()
+    }
+
+    /// Whether it shows in anything but health records.
+    pub fn disturbs(self) -> bool {
+        !matches!(self, Fault::Backlog(_) | Fault::Hot | Fault::FullDisk | Fault::BatteryLow)
     }
 }
 
@@ -196,7 +226,7 @@ fn plan_latecomer(options: &DayOptions) -> Option<Latecomer> {
 
 fn plan_station(options: &DayOptions, station: &str, budget: &mut Budget) -> Vec<Span> {
     let r = &options.rates;
-    let kinds: [(&str, u32); 9] = [
+    let kinds: [(&str, u32); 14] = [
         ("silent_camera", r.silent_camera),
         ("dead_agent", r.dead_agent),
         ("offline", r.offline),
@@ -206,6 +236,11 @@ fn plan_station(options: &DayOptions, station: &str, budget: &mut Budget) -> Vec
         ("disorder", r.disorder),
         ("stragglers", r.stragglers),
         ("corrupt", r.corrupt),
+        ("clock_skew", r.clock_skew),
+        ("backlog", r.backlog),
+        ("hot", r.hot),
+        ("full_disk", r.full_disk),
+        ("battery_low", r.battery_low),
     ];
     let mut spans: Vec<Span> = Vec::new();
     for (kind, rate) in kinds {
@@ -249,6 +284,17 @@ fn draw_fault(kind: &str, rng: &mut Rng) -> (Fault, i64) {
         "duplicates" => (Fault::Duplicates, brief),
         "disorder" => (Fault::Disorder, brief),
         "stragglers" => (Fault::Stragglers, brief),
+        "clock_skew" => {
+            let off = rng.range(600, 900) * 1000;
+            (Fault::ClockSkew(off), rng.range(90, 200) * SECOND)
+        }
+        "backlog" => {
+            let per_s = rng.range(2, 5);
+            (Fault::Backlog(per_s), rng.range(240, 420) * SECOND)
+        }
+        "hot" => (Fault::Hot, rng.range(90, 240) * SECOND),
+        "full_disk" => (Fault::FullDisk, rng.range(90, 240) * SECOND),
+        "battery_low" => (Fault::BatteryLow, rng.range(120, 300) * SECOND),
         _ => (Fault::Corrupt, brief),
     }
 }

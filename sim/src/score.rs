@@ -25,12 +25,13 @@ const SECOND: i64 = 1_000_000;
 ///
 /// Parcels: the event has the time of the scan; neighbours are 6 s away. Silences: the rule waits
 /// (15 s and a heartbeat of 10 s; 30 s). Buffers: what upstream systems tell is up to 30 s old, and
-/// the rule waits 20 s, two minutes for a jam.
+/// the rule waits 20 s, two minutes for a jam. Devices: a record each 10 s, and the rule waits up to 30 s.
 pub fn tolerance(kind: &str) -> (i64, i64) {
     match kind {
         "silent_camera" => (0, 30 * SECOND),
         "dead_agent" => (0, 45 * SECOND),
         "overflow" | "starvation" => (0, 60 * SECOND),
+        "clock_skew" | "device_behind" | "spool_growing" | "hot_or_full" | "battery_low" => (0, 60 * SECOND),
         "jam" => (0, 120 * SECOND),
         _ => (SECOND, SECOND),
     }

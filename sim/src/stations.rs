@@ -2,11 +2,11 @@
 //!
 //! In:   the station, its spans of faults, a stretch of time.
 //! Out:  rows of `scans`, `detections`, `device_health`; the incidents planted on single parcels.
-//! Owns: the parcels. Where a record may stand among others is `record`.
+//! Owns: the parcels. Where a record may stand among others is `record`; what devices say of themselves `health`.
 //!
 //! S1  Parcels are at least 6 s apart; a parcel is seen only within 1 s of its scan.
 //! S2  Without a trigger the camera gives a frame each 2 s; none stands near a parcel.
-//! S3  At most one incident per parcel, none near a span of faults.
+//! S3  At most one incident per parcel, none near a span of faults that shows in scans or frames.
 //! S4  A parcel whose frames would be seen in part only, at the edge of a silence, waits.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use crate::options::{DayOptions, QUIET_END};
 use crate::plan::{Fault, STATION_MASK, Span};
 use crate::record::{Json, Outbox, Sent, Topic};
 use crate::rng::Rng;
+
+mod health;
 
 const SECOND: i64 = 1_000_000;
 const MODEL: &str = "brandnet-4";
@@ -73,8 +75,8 @@ pub struct Desk {
     last_frame: i64,
     last_health: [i64; 3],
     pub planted: Vec<ParcelIncident>,
-    /// Per silence, by its start: when its rule's predicate began to hold.
-    pub silences: BTreeMap<i64, i64>,
+    /// Per fault, by its start, and kind: when the rule's predicate began to hold.
+    pub onsets: BTreeMap<(i64, &'static str), i64>,
 }
 
 impl Desk {
@@ -120,7 +122,7 @@ impl Desk {
             last_frame: start,
             last_health: [start; 3],
             planted: Vec::new(),
-            silences: BTreeMap::new(),
+            onsets: BTreeMap::new(),
             station: station.clone(),
             site: site.to_owned(),
         }
@@ -189,14 +191,15 @@ impl Desk {
             Fault::DeadAgent => {
                 // No record for 30 s, of the device that spoke first.
                 let first = self.last_health.into_iter().min().unwrap_or(span.from);
-                self.silences.entry(span.from).or_insert(first + 30 * SECOND);
+                self.onsets.entry((span.from, "dead_agent")).or_insert(first + 30 * SECOND);
                 return None;
             }
             Fault::SilentCamera => {
                 travel.sent.fault = false;
                 if topic == Topic::Detections {
                     // No frame for 10 s.
-                    self.silences.entry(span.from).or_insert(self.last_frame + 10 * SECOND);
+                    let silent = self.last_frame + 10 * SECOND;
+                    self.onsets.entry((span.from, "silent_camera")).or_insert(silent);
                     return None;
                 }
             }
@@ -218,6 +221,13 @@ impl Desk {
                 travel.sent.delay_us = lateness + self.delays.range(3_000, 15_000) * 1000;
             }
             Fault::Corrupt => travel.corrupt = true,
+            Fault::ClockSkew(off) => {
+                travel.sent.fault = false;
+                travel.stamp += off;
+            }
+            Fault::Backlog(_) | Fault::Hot | Fault::FullDisk | Fault::BatteryLow => {
+                travel.sent.fault = false;
+            }
         }
         Some(travel)
     }
@@ -337,7 +347,9 @@ impl Desk {
                 drawn = Some(*kind);
             }
         }
-        let near = |s: &Span| s.from - 20 * SECOND <= at && at <= s.to + STATION_MASK + 20 * SECOND;
+        let near = |s: &Span| {
+            s.fault.disturbs() && s.from - 20 * SECOND <= at && at <= s.to + STATION_MASK + 20 * SECOND
+        };
         let free = self.planting.0 <= at && at < self.planting.1 && !self.spans.iter().any(near);
         drawn.filter(|_| free)
     }
@@ -431,46 +443,5 @@ impl Desk {
             json.text("model", MODEL).text("model_sha256", MODEL_SHA256);
             self.send(Topic::Detections, &travel, json, out);
         }
-    }
-
-    fn tell_health(&mut self, turn: usize, out: &mut Outbox) {
-        let at = self.next_health[turn];
-        self.next_health[turn] = at + 10 * SECOND + self.health.range(-200, 200) * 1000;
-        let (temp, disk) = (self.health.range(41_000, 56_000), self.health.range(20_000, 24_000));
-        let Some(travel) = self.travel(Topic::DeviceHealth, at) else { return };
-        self.last_health[turn] = at;
-        let id = self.event_id(2 + turn);
-        let (kind, device) = [
-            ("agent", &self.station.agent),
-            ("camera", &self.station.camera),
-            ("scanner", &self.station.scanner),
-        ][turn];
-        let blind = self.spans.iter().any(|s| s.fault == Fault::SilentCamera && s.from <= at && at < s.to);
-        let off_ms = (travel.stamp - at) / 1000;
-        let mut json = Json::new();
-        json.text("event_id", &id)
-            .text("warehouse", &self.site)
-            .text("device", device)
-            .text("station", &self.station.id)
-            .text("kind", kind)
-            .time("sent_at", travel.stamp)
-            .text("fw_version", "1.4.2");
-        match kind {
-            "agent" => json.text("model_sha256", MODEL_SHA256),
-            _ => json.null("model_sha256"),
-        };
-        json.milli("temp_c", temp)
-            .int("disk_free", disk * 1_000_000)
-            .int("spool_records", 0)
-            .milli("spool_oldest_s", 0)
-            .int("clock_offset_ms", off_ms)
-            .bool("clock_synced", off_ms == 0);
-        match kind {
-            "camera" if blind => json.milli("fps", 0).int("stalls", 1).null("battery_pct"),
-            "camera" => json.milli("fps", 500).int("stalls", 0).null("battery_pct"),
-            "scanner" => json.null("fps").null("stalls").milli("battery_pct", 80_000 + disk),
-            _ => json.null("fps").null("stalls").null("battery_pct"),
-        };
-        self.send(Topic::DeviceHealth, &travel, json, out);
     }
 }

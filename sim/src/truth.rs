@@ -7,7 +7,7 @@
 use weir_contract::EventTime;
 
 /// The scored kinds, in the order in which they are printed.
-pub const SCORED_KINDS: [&str; 11] = [
+pub const SCORED_KINDS: [&str; 16] = [
     "wrong_brand",
     "mixed_brands",
     "empty_frame",
@@ -19,13 +19,18 @@ pub const SCORED_KINDS: [&str; 11] = [
     "overflow",
     "jam",
     "starvation",
+    "clock_skew",
+    "device_behind",
+    "spool_growing",
+    "hot_or_full",
+    "battery_low",
 ];
 
 /// One planted incident. Times are microseconds of event time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
     pub kind: String,
-    /// Of a buffer incident: rush, jam, slow, work, people, upstream; else the kind.
+    /// Of a buffer incident: rush, jam, slow, work, people, upstream; of a station's: its fault; else the kind.
     pub cause: String,
     /// The rule that a perfect observer would hear, by its name in the pack; empty where unseen.
     pub rule: String,

@@ -125,11 +125,12 @@ impl Twin {
         out.extend(self.barcodes());
         out.extend(self.cameras());
         out.extend(self.devices());
+        out.extend(self.facts());
         out.extend(self.buffers());
         out
     }
 
-    fn topic(&self, topic: &str) -> &[(i64, Value)] {
+    pub(super) fn topic(&self, topic: &str) -> &[(i64, Value)] {
         self.rows.get(topic).map_or(&[], Vec::as_slice)
     }
 
@@ -322,10 +323,10 @@ impl Twin {
 }
 
 /// Time, fire, clear.
-type Step = (i64, bool, bool);
+pub(super) type Step = (i64, bool, bool);
 
 /// Times of NEW: fire held for `fire_after`; an episode ends when clear held for `clear_after`.
-fn episodes(steps: &[Step], fire_after: i64, clear_after: i64) -> Vec<i64> {
+pub(super) fn episodes(steps: &[Step], fire_after: i64, clear_after: i64) -> Vec<i64> {
     let (mut pending, mut clearing, mut active) = (None, None, false);
     let mut news = Vec::new();
     for (t, fire, clear) in steps {
@@ -383,7 +384,7 @@ fn path_slots(rows: &[(i64, i64, i64)], levels: &[(i64, i64)]) -> BTreeMap<i64, 
     slots
 }
 
-fn slope_per_min(points: &[(i64, f64)]) -> Option<f64> {
+pub(super) fn slope_per_min(points: &[(i64, f64)]) -> Option<f64> {
     let n = points.len() as f64;
     let minutes = |t: i64| (t - points[0].0) as f64 / 60e6;
     let mean_x = points.iter().map(|(t, _)| minutes(*t)).sum::<f64>() / n;
@@ -404,7 +405,7 @@ fn checks(symbology: &str, barcode: &str) -> bool {
     code.len() == 13 && digits.len() == 13 && sum.is_multiple_of(10)
 }
 
-fn event(rule: &str, label: &str, reason: &str, row: &Value, key: &[&str], at: i64) -> Value {
+pub(super) fn event(rule: &str, label: &str, reason: &str, row: &Value, key: &[&str], at: i64) -> Value {
     let time = EventTime(at).to_string();
     json!({"rule": rule, "label": label, "reason": reason, "warehouse": row["warehouse"], "key": key,
            "event_time": time, "decided_at": time})
