@@ -8,6 +8,8 @@
 #   make bench   benchmarks
 #   make check-edge-arm   type-checks the edge agent for the Raspberry Pi
 #   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
+#   make bench-edge   scans through the edge agent, on one core
+#   make bench-vision   milliseconds of each stage from a JPEG to boxes and codes, on one core
 #   make bench-latency   how soon an event is visible, against a Kafka of its own
 #   make bench-pictures   from pictures to events over twenty seeds: 12,000 frames
 #   make fmt     formats the Rust code
@@ -22,7 +24,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-pictures bench-latency model fmt onnxruntime
+.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-vision bench-pictures bench-latency model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -76,10 +78,22 @@ model:
 	$(HOME)/.cache/weir/model/bin/python vision/model/train.py --render $(CARGO_TARGET_DIR)/$(PROFILE)/weir-render \
 		--work $(MODEL_WORK) --minutes $(MINUTES) $(ARGS)
 
+# What a figure was measured on, and what else the machine did.
+MACHINE := printf 'machine=%s, %s cores; load %s\n' "$$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)" "$$(nproc)" "$$(cut -d' ' -f1 /proc/loadavg)"
+
+# One core; the lines about Kafka come from edge/tests/kafka.rs and stay.
 bench-edge:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) test --profile $(PROFILE) -p weir-edge --test throughput --no-run
-	CARGO_PROFILE_QUICK_OPT_LEVEL=3 WEIR_EDGE_SCANS=600000 taskset -c 0 $(CARGO) test --profile $(PROFILE) -q \
-	  -p weir-edge --test throughput -- --nocapture | grep -E '^(edge_|  )' | tee benches/results/edge.txt
+	{ $(MACHINE); CARGO_PROFILE_QUICK_OPT_LEVEL=3 WEIR_EDGE_SCANS=600000 taskset -c 0 $(CARGO) test --profile $(PROFILE) -q \
+	  -p weir-edge --test throughput -- --nocapture | grep -E '^(edge_|  )'; \
+	  echo; sed -n '/^edge_kafka/,$$p' benches/results/edge.txt; } > benches/results/edge.new
+	mv benches/results/edge.new benches/results/edge.txt && cat benches/results/edge.txt
+
+bench-vision:
+	@$(SETUP) build vision
+	$(CARGO) bench --profile $(PROFILE) -p weir-vision --bench stages --no-run
+	{ $(MACHINE); \
+	  taskset -c 0 $(CARGO) bench --profile $(PROFILE) -q -p weir-vision --bench stages -- $(ARGS); } | tee benches/results/vision.txt
 
 # Twenty seeds of the demo from pictures: 12,000 frames.
 bench-pictures:

@@ -8,9 +8,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 TARGET=aarch64-unknown-linux-gnu
 
-command -v rustup >/dev/null || { echo "check-edge-arm: skipped, there is no rustup"; exit 0; }
-rustup target list --installed | grep -qx "$TARGET" || rustup target add "$TARGET" || {
-  echo "check-edge-arm: skipped, rustup cannot fetch $TARGET"; exit 0; }
+not_checked() {
+  echo "check-edge-arm: NOT CHECKED for $TARGET: $*"
+  exit 0
+}
+
+command -v rustup >/dev/null || not_checked "there is no rustup, and the target's standard library comes through it"
+rustup target list --installed | grep -qx "$TARGET" || rustup target add "$TARGET" ||
+  not_checked "rustup cannot fetch the target's standard library"
 
 tools="$(mktemp -d)"
 trap 'rm -rf "$tools"' EXIT
@@ -45,6 +50,8 @@ chmod +x "$tools"/*
 
 export CC_aarch64_unknown_linux_gnu="$tools/cc" CXX_aarch64_unknown_linux_gnu="$tools/cc"
 export AR_aarch64_unknown_linux_gnu="$tools/ar" RANLIB_aarch64_unknown_linux_gnu="$tools/ranlib"
+# librdkafka's own configure script knows these names only; without them it builds itself for the host, in earnest.
+export CC="$tools/cc" CXX="$tools/cc" AR="$tools/ar" RANLIB="$tools/ranlib"
 export PKG_CONFIG_ALLOW_CROSS=1
 cargo check --profile quick --target "$TARGET" -p weir-edge --lib --bins
 echo "check-edge-arm: weir-edge type-checks for $TARGET"

@@ -64,6 +64,14 @@ pub trait Detector: Send {
     fn detect(&mut self, frames: &[&Frame], stop: &Stop) -> Result<Vec<Vec<Detection>>>;
 }
 
+/// What a run has just done, for measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Packed,
+    Inferred,
+    Boxed,
+}
+
 /// Which engine runs a model.
 #[derive(Clone, Copy)]
 pub enum Backend<'a> {
@@ -206,11 +214,36 @@ impl Model {
         Ok(Model { info, settings, engine, batch_open: facts.batch.is_none(), packer })
     }
 
-    fn run(&mut self, frames: &[&Frame], stop: &Stop) -> Result<Vec<Vec<Detection>>> {
+    /// `detect`, which tells each stage's end.
+    ///
+    /// # Errors
+    /// As `detect`.
+    pub fn detect_by_stage(
+        &mut self,
+        frames: &[&Frame],
+        stop: &Stop,
+        done: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Vec<Detection>>> {
+        let mut found = Vec::with_capacity(frames.len());
+        for part in frames.chunks(self.info.batch_max.max(1)) {
+            let place = at(&self.settings.path);
+            found.extend(self.run(part, stop, done).map_err(|e| e.or_at(place))?);
+        }
+        Ok(found)
+    }
+
+    fn run(
+        &mut self,
+        frames: &[&Frame],
+        stop: &Stop,
+        done: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Vec<Detection>>> {
         stop.check("packing frames")?;
         let batch = if self.batch_open { frames.len() } else { self.info.batch_max };
         let shape = self.packer.fill(frames, batch)?;
+        done(Stage::Packed);
         let given = guarded(Code::Inference, || self.engine.run(shape, self.packer.data(), stop))?;
+        done(Stage::Inferred);
         let rows = self.info.layout.check(&given, batch)?;
         let mut found = Vec::with_capacity(frames.len());
         for (number, frame) in frames.iter().enumerate() {
@@ -224,6 +257,7 @@ impl Model {
             });
             found.push(detections.collect());
         }
+        done(Stage::Boxed);
         Ok(found)
     }
 }
@@ -234,11 +268,6 @@ impl Detector for Model {
     }
 
     fn detect(&mut self, frames: &[&Frame], stop: &Stop) -> Result<Vec<Vec<Detection>>> {
-        let mut found = Vec::with_capacity(frames.len());
-        for part in frames.chunks(self.info.batch_max.max(1)) {
-            let place = at(&self.settings.path);
-            found.extend(self.run(part, stop).map_err(|e| e.or_at(place))?);
-        }
-        Ok(found)
+        self.detect_by_stage(frames, stop, &mut |_| {})
     }
 }
