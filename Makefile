@@ -69,7 +69,7 @@ bench:
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile $(PROFILE) -p weir-vision --bench barcodes -- --codes 2 | tee benches/results/barcodes.txt
 
 # Minutes of processor time for training, and where frames and checkpoints stay.
-MINUTES := 34
+MINUTES := 36
 MODEL_WORK := $(HOME)/.cache/weir/model-work
 
 model:

@@ -110,7 +110,7 @@ fn frames_become_the_same_detections_inline_and_by_uri_however_they_are_cut() {
     let last: Vec<_> = found.iter().filter(|(_, _, row)| frame_of(row) == 23).collect();
     assert!(last.len() == 1 && last[0].2["brand"].is_null(), "{last:?}");
     println!("{marks} brands told, {right} of them right");
-    assert!(marks > 0 && right > 0, "{marks} brands told, {right} of them right");
+    assert!(marks >= 10 && right * 10 >= marks * 6, "{marks} brands told, {right} of them right");
 }
 
 /// Area of both over the area of either.

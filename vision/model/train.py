@@ -49,7 +49,7 @@ def arguments():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--frames", type=int, default=4000, help="training frames per seed, of 3 seeds")
     parser.add_argument("--measured", type=int, default=800, help="frames of each measured domain")
-    parser.add_argument("--minutes", type=float, default=34.0, help="time for training")
+    parser.add_argument("--minutes", type=float, default=36.0, help="time for training")
     parser.add_argument("--calibrated", type=int, default=600, help="frames to fit scores on")
     parser.add_argument("--inner", type=int, nargs="+", default=[SIZE], help="sizes to try; the best is exported")
     parser.add_argument("--batch", type=int, default=16)
@@ -80,7 +80,7 @@ def rate_at(share, highest):
 def size_at(share):
     """Small whole pictures first, which teach parcels and layout; then pieces around marks in their true
     size, which teach brands at a sixth of the cost of a whole picture; whole pictures last."""
-    return 192 if share < 0.25 else CROP if share < 0.8 else SIZE
+    return 192 if share < 0.15 else CROP if share < 0.35 else SIZE
 
 
 class Trainer:
