@@ -24,6 +24,8 @@ cat >"$tools/cc" <<'CC'
 # Preprocesses with the host's compiler; for all else makes the output that was asked for.
 for word in "$@"; do
   case "$word" in
+    # Only Microsoft's compiler knows this; crates ask to tell it from the others.
+    '-?') exit 1 ;;
     -E|--version|-v|-dumpversion|-dumpmachine|-print-*) exec cc "$@" ;;
   esac
 done
