@@ -40,8 +40,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What a member's tests may use beside that: member, other, why.
-const TEST_ARROWS: &[(&str, &str, &str)] =
-    &[("engine", "sim", "the oracle runs the rule pack over a simulated day")];
+const TEST_ARROWS: &[(&str, &str, &str)] = &[
+    ("engine", "sim", "the oracle runs the rule pack over a simulated day"),
+    ("edge", "render", "the agent's cameras see drawn frames"),
+];
 
 fn none(found: Vec<String>) {
     assert!(found.is_empty(), "\n{}", found.join("\n"));

@@ -1,22 +1,26 @@
 //! What the agent makes of what happens: the one synchronous function that decides.
 //!
-//! In:   codes of scanners, frames of cameras, edges of the trigger pin, the time of each.
+//! In:   codes of scanners, frames of cameras, what was seen in them, edges of the trigger pin, the time of each.
 //! Out:  drafts of records, each for a lane.
 //! Owns: ids and numbers. `event_id = device/boot/seq`, where `boot` is made by chance at each start: numbers
 //!       begin at 1 with it, so that a replaced card, a copied one, or a lost one never makes an id twice.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use weir_contract::event::number;
+use weir_vision::told::{self, Told};
 
 use crate::capture::{Frame, Gate};
-use crate::config::{Config, Device, Scanner, Trigger};
+use crate::config::{Config, Device, Scanner, Trigger, symbology_word};
 use crate::health::Health;
 use crate::record::{Draft, TimeIn};
 use crate::scan::symbology;
+use crate::sight::{Kept, ModelName, Sight};
 use crate::time::DeviceTime;
 
 /// Lanes by number, in the order of `config::LANES`.
 pub const SCANS: usize = 0;
+pub const DETECTIONS: usize = 1;
 pub const HEALTH: usize = 2;
 pub const FRAMES: usize = 3;
 
@@ -57,6 +61,10 @@ impl Agent {
 
     fn common(&mut self) -> Map<String, Value> {
         let id = self.id();
+        self.ours(id)
+    }
+
+    fn ours(&self, id: String) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("event_id".into(), id.into());
         fields.insert("warehouse".into(), self.device.warehouse.clone().into());
@@ -69,15 +77,36 @@ impl Agent {
     pub fn code(&mut self, scanner: usize, code: &str, time: DeviceTime, now_us: i64) -> Effect {
         let configured = self.scanners.get(scanner).map(|s| s.symbology.clone()).unwrap_or_default();
         let (barcode, symbology) = symbology(code, &configured);
+        let fields = self.scan(&barcode, symbology, "scanner", 1, now_us);
+        (SCANS, Draft::json(time, "scanned_at", &fields))
+    }
+
+    /// A code in frames of a camera; `time` is that of the frame which made it sure.
+    pub fn sight(&mut self, sight: &Sight, time: DeviceTime, now_us: i64) -> Effect {
+        let word = symbology_word(sight.symbology);
+        let mut fields = self.scan(&sight.text, word, "camera", sight.reads, now_us);
+        let px = (f64::from(sight.px_per_module) * 100.0).round() / 100.0;
+        fields.insert("px_per_module".into(), json!(px));
+        (SCANS, Draft::json(time, "scanned_at", &fields))
+    }
+
+    fn scan(
+        &mut self,
+        barcode: &str,
+        symbology: &str,
+        method: &str,
+        reads: u32,
+        now_us: i64,
+    ) -> Map<String, Value> {
         let mut fields = self.common();
         fields.insert("scan_id".into(), format!("{}-{}", self.boot, self.seq).into());
         fields.insert("barcode".into(), barcode.into());
         fields.insert("symbology".into(), symbology.into());
-        fields.insert("method".into(), "scanner".into());
-        fields.insert("read_count".into(), json!(1));
+        fields.insert("method".into(), method.into());
+        fields.insert("read_count".into(), json!(reads));
         self.scans += 1;
         self.open_gates(now_us, |t| matches!(t, Trigger::Scan { .. }));
-        (SCANS, Draft::json(time, "scanned_at", &fields))
+        fields
     }
 
     /// An edge on the trigger pin.
@@ -90,26 +119,56 @@ impl Agent {
     }
 
     /// A frame of a camera; none where it is not kept.
-    pub fn frame(&mut self, camera: usize, frame: Frame) -> Option<Effect> {
+    pub fn frame(&mut self, camera: usize, frame: &Frame) -> Option<(Effect, Kept)> {
         let trigger = self.gates.get_mut(camera)?.2.frame(frame.now_us)?;
         self.kept[camera] += 1;
         let digest = Sha256::digest(&frame.jpeg.bytes);
         let frame_id: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let event_id = self.id();
         let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(9);
-        for (name, value) in self.common() {
+        for (name, value) in self.ours(event_id.clone()) {
             headers.push((name, value.as_str().unwrap_or_default().as_bytes().to_vec()));
         }
         let mut put = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
-        put("frame_id", frame_id);
+        put("frame_id", frame_id.clone());
         if frame.jpeg.width > 0 {
             put("width", frame.jpeg.width.to_string());
             put("height", frame.jpeg.height.to_string());
         }
         put("trigger", trigger.to_owned());
-        let value = frame.jpeg.bytes;
+        let value = frame.jpeg.bytes.clone();
         let draft =
             Draft { time: frame.time, time_name: "captured_at", time_in: TimeIn::Header, value, headers };
-        Some((FRAMES, draft))
+        Some(((FRAMES, draft), Kept { event_id, frame_id }))
+    }
+
+    /// What was found in a frame that was kept, as `rules/detect.sql` writes it: a row for each brand mark, one
+    /// without a brand where there is none.
+    pub fn detections(
+        &self,
+        kept: &Kept,
+        found: &[Told],
+        model: &ModelName,
+        time: DeviceTime,
+    ) -> Vec<Effect> {
+        let float = |value: Option<f64>| value.map_or(Value::Null, number);
+        let row = |(ordinal, told): (usize, Option<&Told>)| {
+            let mut fields = self.ours(format!("{}/{ordinal}", kept.event_id));
+            let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
+            put("frame_id", kept.frame_id.clone().into());
+            // Nothing is stored elsewhere: the frame's record has its bytes.
+            put("frame_uri", Value::Null);
+            put("brand", json!(told.map(|t| &*t.label)));
+            put("confidence", float(told.map(|t| t.confidence)));
+            put("x1", float(told.map(|t| t.x1)));
+            put("y1", float(told.map(|t| t.y1)));
+            put("x2", float(told.map(|t| t.x2)));
+            put("y2", float(told.map(|t| t.y2)));
+            put("model", model.name.clone().into());
+            put("model_sha256", model.sha256.clone().into());
+            (DETECTIONS, Draft::json(time, "captured_at", &fields))
+        };
+        told::brands(found).into_iter().map(row).collect()
     }
 
     /// A record of the device about itself, or about one of its parts.
@@ -187,7 +246,7 @@ mod tests {
             time: time(),
             now_us,
         };
-        let (lane, headers, value) = sent(&agent.frame(0, frame(0)).unwrap());
+        let (lane, headers, value) = sent(&agent.frame(0, &frame(0)).unwrap().0);
         assert_eq!((lane, value), (FRAMES, vec![0xff, 0xd8, 1]));
         let names: Vec<&str> = headers.iter().map(|(n, _)| n.as_str()).collect();
         let columns = [
@@ -205,10 +264,10 @@ mod tests {
         assert!(columns.iter().all(|c| names.contains(c)), "{names:?}");
         let of = |name: &str| headers.iter().find(|(n, _)| n == name).unwrap().1.as_str();
         assert_eq!((of("trigger"), of("width"), of("frame_id").len()), ("idle", "640", 64));
-        assert!(agent.frame(0, frame(1_000)).is_none());
+        assert!(agent.frame(0, &frame(1_000)).is_none());
         agent.edge(2_000);
-        assert!(agent.frame(0, frame(50_000)).is_none(), "not settled");
-        let kept = agent.frame(0, frame(103_000)).unwrap();
+        assert!(agent.frame(0, &frame(50_000)).is_none(), "not settled");
+        let kept = agent.frame(0, &frame(103_000)).unwrap().0;
         assert!(sent(&kept).1.contains(&("trigger".into(), "gpio".into())));
         assert_eq!(agent.kept, [2]);
     }

@@ -11,11 +11,15 @@ use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, Producer};
 use weir_contract::{Clock, WallClock};
+use weir_vision::barcode::Symbology;
+use weir_vision::decode::{Limits, decode};
+use weir_vision::stop::Stop;
 
-use crate::config::{CameraKind, Config, To};
+use crate::config::{Barcodes, CameraKind, Config, To, symbology_word};
 use crate::gpio::PiPins;
 use crate::health::Machine;
 use crate::publish::kafka;
+use crate::sight::{Eyes, Reading};
 use crate::time::{DeviceClock, KernelSync, SyncProbe};
 use crate::{capture, scan, web};
 
@@ -52,8 +56,9 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             Err(e) => bad(&what, e.to_string(), "is it plugged in, and is its path the one under by-id?"),
         });
     }
+    findings.extend(config.detect.as_ref().map(|_| model(config)));
     for camera in &config.cameras {
-        findings.push(self::camera(camera));
+        findings.extend(camera_of(camera));
     }
     if config.trigger.is_some() || config.lamp.is_some() {
         findings.push(match PiPins::open() {
@@ -165,7 +170,65 @@ fn way_out(config: &Config) -> Vec<Finding> {
     }
 }
 
-fn camera(camera: &crate::config::Camera) -> Finding {
+fn model(config: &Config) -> Finding {
+    // Cameras' lists of codes are tried with the cameras.
+    let mut config = config.clone();
+    config.cameras.iter_mut().for_each(|c| c.barcodes = None);
+    match Eyes::open(&config) {
+        Err(e) => bad("detect", e.to_string(), "model, sha256 and runtime in [detect]; make onnxruntime"),
+        Ok(eyes) => match eyes.as_ref().and_then(Eyes::model) {
+            Some(m) => well("detect", format!("{}, sha256 {}, by {}", m.name, m.sha256, m.engine)),
+            None => well("detect", "there is no camera"),
+        },
+    }
+}
+
+/// Frames in which codes are looked for.
+const READ_MAX: usize = 6;
+/// Pixels that a module needs in a sharp picture: linear codes, QR. docs/VISION.md has the measurement.
+const MODULE_PX: (f32, f32) = (1.5, 2.0);
+
+/// Whether codes in a camera's frames can be read, and how large they are.
+fn barcodes(what: &str, settings: &Barcodes, frames: &[Vec<u8>]) -> Finding {
+    let what = format!("{what} codes");
+    let reading = match Reading::open(settings) {
+        Ok(reading) => reading,
+        Err(e) => return bad(&what, e.to_string(), "barcodes.known of the camera"),
+    };
+    let mut reader = reading.reader();
+    let read = |bytes: &Vec<u8>| -> weir_contract::Result<Vec<weir_vision::barcode::Reading>> {
+        reading.read(&mut reader, &decode(bytes, &Limits::default())?, &[], &Stop::default())
+    };
+    let found = match frames.iter().map(read).collect::<weir_contract::Result<Vec<_>>>() {
+        Ok(found) => found,
+        Err(e) => return bad(&what, e.to_string(), "the camera writes images that are none"),
+    };
+    let sure = found.iter().flatten().filter(|r| r.is_sure());
+    let Some(best) = sure.max_by(|a, b| a.px_per_module.total_cmp(&b.px_per_module)) else {
+        let act = "hold a printed code where codes pass, and call doctor again";
+        return bad(&what, format!("no code was read in {} frames", frames.len()), act);
+    };
+    let word = symbology_word(best.symbology);
+    let said = format!("reads {word} {}, {:.1} pixels a module", best.text, best.px_per_module);
+    let need = if best.symbology == Symbology::Qr { MODULE_PX.1 } else { MODULE_PX.0 };
+    if best.px_per_module < need {
+        let act = "nearer, a longer lens or more pixels: 1.5 a module (QR 2) where the picture is sharp, 3 where it moves";
+        return bad(&what, said, act);
+    }
+    well(&what, said)
+}
+
+fn camera_of(camera: &crate::config::Camera) -> Vec<Finding> {
+    let mut frames = Vec::new();
+    let mut findings = vec![watched(camera, &mut frames)];
+    if let Some(settings) = &camera.barcodes {
+        findings.push(barcodes(&format!("camera {}", camera.name), settings, &frames));
+    }
+    findings
+}
+
+/// Watches a camera; the last frames go into `kept`.
+fn watched(camera: &crate::config::Camera, kept: &mut Vec<Vec<u8>>) -> Finding {
     let what = format!("camera {}", camera.name);
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let device = DeviceClock::of_machine(clock.clone(), Arc::new(KernelSync));
@@ -182,6 +245,12 @@ fn camera(camera: &crate::config::Camera) -> Finding {
             first.get_or_insert(clock.monotonic());
             size = (frame.jpeg.width, frame.jpeg.height);
             largest = largest.max(frame.jpeg.bytes.len());
+            if camera.barcodes.is_some() {
+                if kept.len() >= READ_MAX {
+                    kept.remove(0);
+                }
+                kept.push(frame.jpeg.bytes);
+            }
         }
         if first.is_some_and(|f| clock.monotonic() - f > WATCH) {
             break;
@@ -212,6 +281,7 @@ fn camera(camera: &crate::config::Camera) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sight::tests::{EAN, belt};
 
     #[test]
     fn what_is_wrong_is_told_with_what_to_do() {
@@ -236,5 +306,35 @@ mod tests {
         assert!(of("log").act.is_some() && of("scanner scanner").act.is_some(), "{findings:?}");
         assert!(of("camera camera").said.starts_with("64 × 48"), "{:?}", of("camera camera"));
         assert!(of("camera gone").said.contains("weir-no-such-program"), "{:?}", of("camera gone"));
+    }
+    #[test]
+    fn a_camera_that_reads_codes_says_how_large_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let camera = |name: &str, code: Option<&str>| {
+            let frames = folder.path().join(name);
+            std::fs::create_dir(&frames).unwrap();
+            std::fs::write(frames.join("1.jpg"), belt(code)).unwrap();
+            format!(
+                "[[camera]]\nname = \"{name}\"\nkind = \"folder\"\npath = \"{}\"\nfps = 2\n\
+                 [camera.barcodes]\nformats = [\"EAN13\"]\n",
+                frames.display()
+            )
+        };
+        let text = format!(
+            "device = {{ id = \"d\", warehouse = \"W\", station = \"S\", data = \"{}\" }}\n\
+             publish = {{ to = \"spool\" }}\n{}{}",
+            folder.path().display(),
+            camera("reads", Some(EAN)),
+            camera("empty", None)
+        );
+        let config = Config::parse("edge.toml", &text).unwrap();
+        let findings: Vec<Finding> = config.cameras.iter().flat_map(camera_of).collect();
+        let of = |what: &str| findings.iter().find(|f| f.what == what).unwrap();
+        let reads = of("camera reads codes");
+        let px = reads.said.strip_prefix(&format!("reads EAN13 {EAN}, ")).unwrap();
+        let px: f32 = px.strip_suffix(" pixels a module").unwrap().parse().unwrap();
+        assert!((3.0..4.5).contains(&px) && reads.act.is_none(), "{reads:?}");
+        let empty = of("camera empty codes");
+        assert!(empty.said.starts_with("no code was read in ") && empty.act.is_some(), "{empty:?}");
     }
 }

@@ -57,6 +57,11 @@ pub struct Health {
     pub clock_synced: bool,
     pub fps: Option<f64>,
     pub stalls: Option<u64>,
+    /// Frames that were looked at and could not be read, and those that nobody had time to look at.
+    pub frames_refused: Option<u64>,
+    pub frames_unseen: Option<u64>,
+    /// Of the detector on the device.
+    pub model_sha256: Option<String>,
     pub trouble: Option<String>,
 }
 
@@ -83,6 +88,9 @@ impl Health {
         put("clock_synced", json!(self.clock_synced));
         put("fps", json!(self.fps));
         put("stalls", json!(self.stalls));
+        put("frames_refused", json!(self.frames_refused));
+        put("frames_unseen", json!(self.frames_unseen));
+        put("model_sha256", json!(self.model_sha256));
         put("trouble", json!(self.trouble));
         fields
     }
@@ -97,7 +105,16 @@ mod tests {
         let fields = Health { kind: "scanner", ..Health::default() }.fields();
         assert_eq!(fields["kind"], "scanner");
         assert_eq!(fields["spool_records"], 0);
-        for absent in ["temp_c", "fps", "stalls", "clock_offset_ms", "trouble", "spool_in_memory"] {
+        for absent in [
+            "temp_c",
+            "fps",
+            "stalls",
+            "frames_refused",
+            "model_sha256",
+            "clock_offset_ms",
+            "trouble",
+            "spool_in_memory",
+        ] {
             assert!(!fields.contains_key(absent), "{absent}");
         }
     }

@@ -16,6 +16,7 @@ use weir_edge::doctor;
 use weir_edge::gpio::{PiPins, Pins};
 use weir_edge::run::play::Script;
 use weir_edge::run::{Edge, senders, status_path};
+use weir_edge::sight::Eyes;
 use weir_edge::time::{AlwaysSynced, DeviceClock, KernelSync, SyncProbe};
 use weir_segments::RealDisk;
 
@@ -59,15 +60,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = Config::load(&cli.config).and_then(|config| match cli.command {
         Command::Run => run(config).map(|()| true).map_err(|e| vec![e]),
-        Command::Check => {
-            println!(
-                "{}: {} scanners, {} cameras",
-                cli.config.display(),
-                config.scanners.len(),
-                config.cameras.len()
-            );
-            Ok(true)
-        }
+        Command::Check => check(&cli.config, &config).map_err(|e| vec![e]),
         Command::Status => status(&config).map_err(|e| vec![e]),
         Command::Doctor => Ok(examine(&config)),
         Command::Play { script } => play(config, &script).map(|()| true).map_err(|e| vec![e]),
@@ -91,6 +84,16 @@ fn stopped_by_signals() -> Result<Arc<AtomicBool>, Error> {
         listen.map_err(|e| Error::new(weir_contract::Code::Io, format!("cannot listen for signals: {e}")))?;
     }
     Ok(stop)
+}
+
+/// Opens what the settings name and no device has to be there for: lists of codes, the model.
+fn check(path: &Path, config: &Config) -> Result<bool, Error> {
+    let eyes = Eyes::open(config)?;
+    println!("{}: {} scanners, {} cameras", path.display(), config.scanners.len(), config.cameras.len());
+    if let Some(model) = eyes.as_ref().and_then(Eyes::model) {
+        println!("model {}, sha256 {}, {}", model.name, model.sha256, model.engine);
+    }
+    Ok(true)
 }
 
 fn play(config: Config, script: &Path) -> Result<(), Error> {

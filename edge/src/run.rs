@@ -1,7 +1,7 @@
 //! The agent as it runs: one place waits, `agent` and `publish` decide, this acts.
 //!
 //! In:   a configuration and a way to make senders. Out: nothing until it is stopped.
-//! Owns: the spool, the threads of scanners and cameras, and when each thing is due.
+//! Owns: the spool, the threads of scanners, cameras and eyes, and when each thing is due.
 //!
 //! R1  A record is durable within the group time (50 ms) of its coming, while the disk takes it.
 //! R2  A disk that refuses for `DISK_PATIENCE_US` is given up for memory, with an alarm in every health
@@ -9,10 +9,10 @@
 //! R3  A clean stop leaves nothing pending, and the ledger knows every acknowledgement.
 
 pub mod play;
+mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,19 +20,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as Channel, bounded, select};
-use serde_json::json;
 use weir_contract::{Clock, Code, Error, Result};
 use weir_segments::Disk;
 
-use crate::agent::Agent;
-use crate::capture::{self, CameraState, Shared};
+use crate::agent::{Agent, DETECTIONS, SCANS};
+use crate::capture::{self, Frame, Shared};
 use crate::config::{Config, To};
 use crate::gpio::{Lamp, Pins, Watch};
-use crate::health::{Health, Machine};
 use crate::publish::http::HttpSender;
 use crate::publish::kafka::{self, KafkaSender};
 use crate::publish::{Pace, Publisher, Sender, Window};
 use crate::scan::{self, LineCounts, ScanEvent};
+use crate::sight::{Eyes, Seen, Wanted};
 use crate::spool::{LaneOptions, Spool};
 use crate::time::DeviceClock;
 
@@ -86,6 +85,7 @@ pub struct Edge {
     edges: Arc<AtomicU64>,
     edges_seen: u64,
     cameras: Vec<Shared>,
+    eyes: Option<Eyes>,
     frames_before: Vec<u64>,
     scanners: Vec<(Option<String>, LineCounts)>,
     stop: Arc<AtomicBool>,
@@ -103,7 +103,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Opens the spool and the pins; nothing runs yet.
+    /// Opens the spool, the pins and the model; no scanner and no camera runs yet.
     pub fn new(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -113,6 +113,7 @@ impl Edge {
         pins: Option<&dyn Pins>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self> {
+        let eyes = Eyes::open(&config)?;
         let lane = |l: &crate::config::LaneConfig| LaneOptions {
             name: l.name.into(),
             bytes_max: l.bytes,
@@ -162,6 +163,7 @@ impl Edge {
             edges,
             edges_seen: 0,
             cameras: Vec::new(),
+            eyes,
             stop,
             threads: Vec::new(),
             _watch: watch,
@@ -214,7 +216,8 @@ impl Edge {
     pub fn run(&mut self) -> Result<()> {
         while !self.stop.load(Ordering::Relaxed) {
             let on_way = self.publisher.as_ref().is_some_and(|p| p.in_flight() > 0);
-            let patience = if on_way || self.group_since.is_some() { LOOK } else { IDLE };
+            let looking = self.eyes.as_ref().is_some_and(Eyes::busy);
+            let patience = if on_way || looking || self.group_since.is_some() { LOOK } else { IDLE };
             self.wait(patience);
             self.step()?;
         }
@@ -249,10 +252,11 @@ impl Edge {
         self.edges_seen = edges;
         for camera in 0..self.cameras.len() {
             while let Some(frame) = self.cameras[camera].take() {
-                if let Some((lane, draft)) = self.agent.frame(camera, frame) {
-                    self.push(lane, draft, now);
-                }
+                self.frame(camera, frame, now);
             }
+        }
+        if let Some(seen) = self.eyes.as_mut().and_then(|eyes| eyes.turn(now)) {
+            self.seen(&seen, now);
         }
         if now >= self.next_health_us {
             self.health(now);
@@ -264,6 +268,9 @@ impl Edge {
         }
         let time = self.device.now();
         if let Some(publisher) = &mut self.publisher {
+            for lane in [SCANS, DETECTIONS] {
+                publisher.expect(lane, self.eyes.as_ref().and_then(|eyes| eyes.oldest(lane)));
+            }
             publisher.pump(&mut self.spool, &time)?;
         }
         if now >= self.next_second_us {
@@ -299,6 +306,32 @@ impl Edge {
                 }
             }
             ScanEvent::Ended { scanner } => tracing::info!(scanner, "the scanner has ended"),
+        }
+    }
+
+    fn frame(&mut self, camera: usize, frame: Frame, now: i64) {
+        let kept = self.agent.frame(camera, &frame).map(|((lane, draft), kept)| {
+            self.push(lane, draft, now);
+            kept
+        });
+        if let Some(eyes) = &mut self.eyes
+            && eyes.wants(camera, frame.now_us, kept.is_some())
+        {
+            let Frame { jpeg, time, now_us } = frame;
+            eyes.put(Wanted { camera, bytes: jpeg.bytes, time, now_us, kept });
+        }
+    }
+
+    fn seen(&mut self, seen: &Seen, now: i64) {
+        for sight in &seen.codes {
+            let (lane, draft) = self.agent.sight(sight, seen.time, now);
+            self.push(lane, draft, now);
+        }
+        let model = self.eyes.as_ref().and_then(Eyes::model);
+        if let (Some((kept, found)), Some(model)) = (&seen.found, model) {
+            for (lane, draft) in self.agent.detections(kept, found, model, seen.time) {
+                self.push(lane, draft, now);
+            }
         }
     }
 
@@ -350,87 +383,16 @@ impl Edge {
             let mut troubles =
                 scanner.filter_map(|((t, _), s)| Some(format!("scanner {}: {}", s.name, t.as_ref()?)));
             troubles.next().or_else(|| {
-                let cameras = self.cameras.iter().zip(&self.config.cameras);
+                let cameras = self.cameras.iter().zip(&self.config.cameras).enumerate();
+                let sight = |n: usize| self.eyes.as_ref()?.state(n)?.trouble.clone();
                 cameras
-                    .filter_map(|(shared, c)| Some(format!("camera {}: {}", c.name, shared.state().trouble?)))
+                    .filter_map(|(n, (shared, c))| {
+                        let trouble = shared.state().trouble.or_else(|| sight(n))?;
+                        Some(format!("camera {}: {trouble}", c.name))
+                    })
                     .next()
             })
         })
-    }
-
-    fn health(&mut self, now: i64) {
-        let time = self.device.now();
-        let machine = if self.played { Machine::default() } else { Machine::read(&self.config.device.data) };
-        let oldest = (0..self.spool.lanes())
-            .filter_map(|lane| self.publisher.as_ref()?.oldest_us(lane, &self.spool))
-            .min();
-        let base = Health {
-            kind: "agent",
-            machine,
-            spool_records: (0..self.spool.lanes()).map(|l| self.spool.records(l)).sum(),
-            // How far a played device is behind is a matter of how fast it is played.
-            spool_oldest_s: oldest.filter(|_| !self.played).map(|t| (time.wall_us - t).max(0) as f64 / 1e6),
-            spool_gone: self.spool.gone(),
-            spool_in_memory: self.spool.in_memory().is_some(),
-            clock_offset_ms: self.publisher.as_ref().and_then(Publisher::clock_offset_ms),
-            clock_synced: time.synced,
-            trouble: self.trouble(),
-            ..Health::default()
-        };
-        let seconds = (now - self.health_before_us).max(1) as f64 / 1e6;
-        self.health_before_us = now;
-        let mut effects = vec![self.agent.health(&base, None, time)];
-        let mut states: BTreeMap<String, CameraState> = BTreeMap::new();
-        for (number, shared) in self.cameras.iter().enumerate() {
-            let state = shared.state();
-            let frames = state.split.frames - self.frames_before[number];
-            self.frames_before[number] = state.split.frames;
-            let health = Health {
-                kind: "camera",
-                fps: Some((frames as f64 / seconds * 100.0).round() / 100.0),
-                stalls: Some(state.stalls),
-                trouble: state.trouble.clone(),
-                ..base.clone()
-            };
-            let name = self.config.cameras[number].name.clone();
-            effects.push(self.agent.health(&health, Some(&name), time));
-            states.insert(name, state);
-        }
-        for (settings, (trouble, _)) in self.config.scanners.iter().zip(&self.scanners) {
-            let health = Health { kind: "scanner", trouble: trouble.clone(), ..base.clone() };
-            effects.push(self.agent.health(&health, Some(&settings.name), time));
-        }
-        for (lane, draft) in effects {
-            self.push(lane, draft, now);
-        }
-        self.write_status(&base, &states);
-    }
-
-    fn write_status(&self, base: &Health, cameras: &BTreeMap<String, CameraState>) {
-        let scanners: BTreeMap<&str, _> = self
-            .config
-            .scanners
-            .iter()
-            .zip(&self.scanners)
-            .map(|(s, (trouble, c))| {
-                (
-                    s.name.as_str(),
-                    json!({
-                        "trouble": trouble, "codes": c.codes, "partial": c.partial, "too_long": c.too_long,
-                        "unreadable": c.unreadable,
-                    }),
-                )
-            })
-            .collect();
-        let status = json!({
-            "device": self.config.device.device, "station": self.config.device.station, "pid": std::process::id(),
-            "at": weir_contract::EventTime(self.clock.now_us()).to_string(), "health": base.fields(),
-            "lanes": self.spool.states(), "cameras": cameras, "scanners": scanners,
-        });
-        let path = status_path(&self.config.device.data);
-        let draft = path.with_extension("new");
-        let text = format!("{status:#}\n");
-        let _only_for_people = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
     }
 
     fn tell_systemd(&self, what: &str) {
@@ -444,7 +406,11 @@ impl Edge {
         self.stop.store(true, Ordering::Relaxed);
         self.tell_systemd("STOPPING=1");
         let until = self.clock.monotonic() + STOP_PATIENCE;
-        while self.threads.iter().any(|t| !t.is_finished()) && self.clock.monotonic() < until {
+        let working = |edge: &Self| {
+            let looking = edge.eyes.as_ref().is_some_and(Eyes::busy);
+            looking || edge.threads.iter().any(|t| !t.is_finished())
+        };
+        while working(self) && self.clock.monotonic() < until {
             self.step()?;
             std::thread::sleep(LOOK);
         }

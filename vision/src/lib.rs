@@ -15,6 +15,7 @@ pub mod stop;
 pub mod decode;
 pub mod boxes;
 pub mod detector;
+pub mod told;
 pub mod barcode;
 pub mod evidence;
 pub mod pool;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use weir_contract::{Code, Error, Result};
 
 use crate::stop::Stop;
@@ -187,9 +187,22 @@ impl<O> Ticket<O> {
                 let what = format!("not done within {} ms", self.limit.as_millis());
                 Err(Error::new(Code::TooSlow, what))
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Error::new(Code::TooSlow, "the pool was closed")),
+            Err(RecvTimeoutError::Disconnected) => Err(closed()),
         }
     }
+
+    /// The answer, where it is there already. Never waits, and knows no limit: who polls drops the ticket.
+    pub fn poll(&self) -> Option<Result<O>> {
+        match self.answer.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(closed())),
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Code::TooSlow, "the pool was closed")
 }
 
 impl<O> Drop for Ticket<O> {
@@ -298,6 +311,22 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(pool.counts().inside(), 0);
+    }
+
+    #[test]
+    fn an_answer_can_be_polled() {
+        let pool = Pool::start(settings(1, 4, 5000), moody).unwrap();
+        let busy = pool.submit(15).unwrap();
+        let next = pool.submit(1).unwrap();
+        assert!(busy.poll().is_none() && next.poll().is_none());
+        drop(busy);
+        let answer = loop {
+            match next.poll() {
+                Some(answer) => break answer,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        assert_eq!(answer, Ok(2));
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn camera(kind: CameraKind) -> Camera {
         idle_every_us: 1,
         frame_bytes_max: 100_000,
         stall_us: 400_000,
+        barcodes: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //!       to this code. Nothing is guessed: an unknown name is refused, with the nearest known one.
 
 mod section;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::publish::http::HttpTarget;
 use crate::publish::kafka;
 use crate::web::Tls;
 use section::{Section, Source};
+pub use sight::{Barcodes, Detect, symbology_word};
 
 /// Lanes in order of priority, by the names of their settings: topic, quota by bytes, by age in µs.
 pub const LANES: [(&str, u64, i64); 4] = [
@@ -123,6 +125,8 @@ pub struct Camera {
     pub idle_every_us: i64,
     pub frame_bytes_max: usize,
     pub stall_us: i64,
+    /// Codes in its frames are scans.
+    pub barcodes: Option<Barcodes>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +157,7 @@ pub struct Config {
     pub group_us: i64,
     pub scanners: Vec<Scanner>,
     pub cameras: Vec<Camera>,
+    pub detect: Option<Detect>,
     pub trigger: Option<TriggerPin>,
     pub lamp: Option<LampPin>,
     /// The clock is right without anybody syncing it: a battery keeps it.
@@ -166,10 +171,9 @@ impl Config {
     /// Whether this device writes the topic of a lane, by number of [`LANES`].
     pub fn writes(&self, lane: usize) -> bool {
         match LANES[lane].0 {
-            "scans" => !self.scanners.is_empty(),
+            "scans" => !self.scanners.is_empty() || self.cameras.iter().any(|c| c.barcodes.is_some()),
             "frames" => !self.cameras.is_empty(),
-            // Nothing detects on the device.
-            "detections" => false,
+            "detections" => self.detect.is_some() && !self.cameras.is_empty(),
             _ => true,
         }
     }
@@ -213,8 +217,13 @@ fn read(root: Section<'_>) -> Config {
     let (trigger, lamp) = (trigger_pin(gpio.below("trigger")), lamp_pin(gpio.below("lamp")));
     gpio.done();
     let scanners: Vec<Scanner> = root.each("scanner").into_iter().map(scanner).collect();
-    let cameras: Vec<Camera> =
-        root.each("camera").into_iter().map(|s| camera(s, trigger.is_some(), !scanners.is_empty())).collect();
+    let cameras = root.each("camera");
+    let has_codes = !scanners.is_empty() || cameras.iter().any(|s| s.has("barcodes"));
+    let cameras: Vec<Camera> = cameras.into_iter().map(|s| camera(s, trigger.is_some(), has_codes)).collect();
+    let detect = sight::detect(root.below("detect"));
+    if detect.is_some() && cameras.is_empty() {
+        root.wrong("detect", "is there, but there is no camera", "[[camera]]");
+    }
     let clock = root.below("clock");
     let clock_trusted = clock.choice("trust", &[("kernel", false), ("always", true)]).unwrap_or(false);
     let clock_hold_us = clock.span_us("hold").unwrap_or(120_000_000);
@@ -231,6 +240,7 @@ fn read(root: Section<'_>) -> Config {
         group_us,
         scanners,
         cameras,
+        detect,
         trigger,
         lamp,
         clock_trusted,
@@ -349,7 +359,7 @@ fn scanner(section: Section<'_>) -> Scanner {
     scanner
 }
 
-fn camera(section: Section<'_>, has_pin: bool, has_scanner: bool) -> Camera {
+fn camera(section: Section<'_>, has_pin: bool, has_codes: bool) -> Camera {
     let kind = section.choice("kind", &[("command", 0), ("folder", 1), ("http", 2)]);
     if kind.is_none() {
         section.need("kind", "\"command\", \"folder\" or \"http\"");
@@ -376,7 +386,7 @@ fn camera(section: Section<'_>, has_pin: bool, has_scanner: bool) -> Camera {
     let burst = section.number("burst", 1, 50).unwrap_or(3) as u32;
     match mode {
         1 if !has_pin => section.wrong("trigger", "is \"gpio\", but no pin is named", "[gpio.trigger]"),
-        2 if !has_scanner => section.wrong("trigger", "is \"scan\", but there is no scanner", "[[scanner]]"),
+        2 if !has_codes => section.wrong("trigger", "is \"scan\", but there is no scanner", "[[scanner]]"),
         _ => {}
     }
     let camera = Camera {
@@ -390,6 +400,7 @@ fn camera(section: Section<'_>, has_pin: bool, has_scanner: bool) -> Camera {
         idle_every_us: section.span_us("idle_every").unwrap_or(2_000_000),
         frame_bytes_max: section.bytes("frame_bytes").unwrap_or(FRAME_BYTES).min(8 << 20) as usize,
         stall_us: section.span_us("stall").unwrap_or(2_000_000),
+        barcodes: sight::barcodes(section.below("barcodes")),
     };
     section.done();
     camera

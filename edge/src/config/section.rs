@@ -71,6 +71,11 @@ impl<'a> Section<'a> {
         self.table.is_some()
     }
 
+    /// Whether a key is there; asks for nothing.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|t| t.contains_key(key))
+    }
+
     /// Something is wrong with a value that has the right type.
     pub fn wrong(&self, key: &str, what: &str, expected: &str) {
         let at = self.table.and_then(|t| t.get(key)?.span()).map(|s| s.start).or(self.start);

@@ -63,6 +63,43 @@ fn a_whole_file_reads() {
 }
 
 #[test]
+fn what_a_device_sees_decides_what_it_writes() {
+    let writes = |text: &str| -> Vec<&str> {
+        let config = Config::parse("edge.toml", text).unwrap_or_else(|e| panic!("{}", e[0]));
+        (0..LANES.len()).filter(|lane| config.writes(*lane)).map(|lane| LANES[lane].0).collect()
+    };
+    let base = "device = { id = 'd', warehouse = 'W', station = 'S' }\npublish = { to = 'spool' }\n";
+    let camera = "[[camera]]\nkind = 'folder'\npath = 'x'\n";
+    let codes = "[camera.barcodes]\nformats = ['EAN13', 'QR']\nrate = 5\n";
+    assert_eq!(writes(base), ["device_health"]);
+    assert_eq!(writes(&format!("{base}{camera}")), ["device_health", "frames"]);
+    assert_eq!(writes(&format!("{base}{camera}{codes}")), ["scans", "device_health", "frames"]);
+    let detect = format!("{base}[detect]\nconfidence = 0.4\n{camera}");
+    assert_eq!(writes(&detect), ["detections", "device_health", "frames"]);
+    // A scan is a scan, whoever read it.
+    writes(&format!("{base}{camera}{codes}[[camera]]\nkind = 'folder'\npath = 'y'\ntrigger = 'scan'\n"));
+
+    let config = Config::parse("edge.toml", &format!("{base}{camera}{codes}")).unwrap();
+    let read = config.cameras[0].barcodes.as_ref().unwrap();
+    assert_eq!(read.formats.iter().map(|f| symbology_word(*f)).collect::<Vec<_>>(), ["EAN13", "QR"]);
+    assert_eq!((read.rate, read.agree_us, read.debounce_us), (Some(5.0), 2_000_000, 3_000_000));
+
+    for (text, word) in [
+        (format!("{base}{camera}[camera.barcodes]\n"), "`camera.barcodes.formats` is missing"),
+        (format!("{base}{camera}[camera.barcodes]\nformats = ['EAN8']\n"), "names `EAN8`"),
+        (format!("{base}{camera}{codes}debonce = '1 s'\n"), "expected  `debounce`"),
+        (format!("{base}{camera}barcode = {{ formats = ['QR'] }}\n"), "expected  `barcodes`"),
+        (format!("{base}[detect]\n"), "there is no camera"),
+        (format!("{base}[detect]\nsha256 = 'abc'\n{camera}"), "`detect.sha256` is no sha256"),
+        (format!("{base}[detect]\nmodle = 'x'\n{camera}"), "expected  `model`"),
+        (format!("{base}[detect]\nconfidence = 1.5\n{camera}"), "detect.confidence"),
+    ] {
+        let errors = errors(&text);
+        assert!(errors.iter().any(|e| e.contains(word)), "{word}: {errors:?}");
+    }
+}
+
+#[test]
 fn an_unknown_name_is_refused_with_the_nearest_and_its_place() {
     let wrong = WHOLE.replace("baud = 115200", "buad = 115200").replace("[clock]\nhold", "[clock]\nhodl");
     let errors = errors(&wrong);

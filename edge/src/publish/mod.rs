@@ -6,8 +6,9 @@
 //!
 //! B1  A lane's records are sent in offset order. After a broken sender everything that is not acknowledged
 //!     is sent again from the oldest on; ids are the same, so a reader that knows them sees each once.
-//! B2  A lane's heartbeat says the lesser of the clock and its oldest record that is not acknowledged, so
-//!     it never makes the lane's own rows late; none is sent while the clock is not to be trusted.
+//! B2  A lane's heartbeat says the lesser of the clock, its oldest record that is not acknowledged and the
+//!     oldest thing that may still become one (`expect`), so it never makes the lane's own rows late; none is
+//!     sent while the clock is not to be trusted.
 //! B3  A record that was seen before the clock's first sync waits until its boot has a stamp in the spool,
 //!     or until nobody synced the clock for `hold_us`.
 //! B4  Frames have their own sender and a small window: scans never stand behind them.
@@ -82,6 +83,8 @@ struct Lane {
     /// The device writes this topic: whose silence nobody waits for needs no heartbeat, and one from a
     /// device that writes nothing there would make others' rows late.
     beats: bool,
+    /// When the oldest thing was seen that may still become a record.
+    expected: Option<DeviceTime>,
     next_heartbeat_us: i64,
     /// Nothing is sent before, after a broken sender.
     pause_until_us: i64,
@@ -137,6 +140,7 @@ impl Publisher {
             flight: VecDeque::new(),
             flight_bytes: 0,
             beats: true,
+            expected: None,
             next_heartbeat_us: i64::MIN,
             pause_until_us: i64::MIN,
             pause_us: PAUSE_US.0,
@@ -148,6 +152,11 @@ impl Publisher {
     /// Says which lanes the device writes; all, unless it says so.
     pub fn beat(&mut self, writes: impl Fn(usize) -> bool) {
         self.lanes.iter_mut().enumerate().for_each(|(number, lane)| lane.beats = writes(number));
+    }
+
+    /// Says when the oldest thing was seen that may still become a record of a lane.
+    pub fn expect(&mut self, lane: usize, oldest: Option<DeviceTime>) {
+        self.lanes[lane].expected = oldest;
     }
 
     /// One step: takes what came back, sends what may go. True where anything moved.
@@ -272,7 +281,8 @@ impl Publisher {
             (None, None) if spool.records(number) > 0 => return,
             (None, None) => None,
         };
-        let time = oldest.map_or(now.wall_us, |oldest| oldest.min(now.wall_us));
+        let expected = lane.expected.map(|time| spool.stamps().event_time(&time).0);
+        let time = oldest.into_iter().chain(expected).fold(now.wall_us, i64::min);
         if lane.sender.heartbeat(&self.key, time) {
             lane.next_heartbeat_us = now.boot_us + self.pace.heartbeat_us;
             self.counts[number].heartbeats += 1;

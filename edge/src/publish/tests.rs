@@ -172,6 +172,23 @@ fn a_heartbeat_is_never_ahead_of_a_record_that_is_not_acknowledged() {
 }
 
 #[test]
+fn a_heartbeat_stays_behind_what_is_still_looked_at() {
+    let mut rig = Rig::new(true);
+    rig.rate(0, 10);
+    rig.pump(1_000);
+    let seen = rig.now;
+    rig.publisher.expect(0, Some(seen));
+    (0..5).for_each(|_| rig.pump(1_000));
+    assert_eq!(rig.topics[0].borrow().heartbeats.last().unwrap().1, seen.wall_us);
+    assert_eq!(rig.topics[1].borrow().heartbeats.last().unwrap().1, rig.now.wall_us, "only that lane's");
+    rig.push(0, seen);
+    rig.publisher.expect(0, None);
+    (0..3).for_each(|_| rig.pump(1_000));
+    assert_eq!(rig.topics[0].borrow().heartbeats.last().unwrap(), &(1, rig.now.wall_us));
+    assert!(rig.topics[0].borrow().heartbeats.iter().all(|(arrived, t)| *arrived == 1 || *t <= seen.wall_us));
+}
+
+#[test]
 fn a_long_backlog_holds_its_topics_heartbeat_at_its_oldest_record() {
     let mut rig = Rig::new(true);
     rig.rate(0, 5);

@@ -122,10 +122,20 @@ impl Edge {
                 Act::Nothing => {}
             }
             self.step()?;
+            self.settle();
         }
         self.pass(clock, last.saturating_add(TAIL_US))?;
         self.drain(clock)?;
         self.finish()
+    }
+
+    /// What is seen in a frame belongs to its time: the script waits for it.
+    fn settle(&mut self) {
+        let now = self.now_us();
+        let seen = self.eyes.as_mut().map(|eyes| eyes.settle(now)).unwrap_or_default();
+        for seen in seen {
+            self.seen(&seen, now);
+        }
     }
 
     /// Moves the clock on and does what falls due.

@@ -18,16 +18,13 @@ use std::time::Duration;
 
 use weir_contract::{Code, Error, Result};
 use weir_engine::detect::{Detector, Detectors, Found, Image};
-use weir_vision::decode::{Limits, decode};
-use weir_vision::detector::{
-    Backend, Detection, Detector as _, MODEL_BYTES_MAX, Model, Runtime, Settings, read,
-};
+use weir_vision::decode::Limits;
+use weir_vision::detector::{Chosen, Detector as _, MODEL_BYTES_MAX, Model, Settings, read};
 use weir_vision::pool::{Pool, PoolSettings, Ticket, Worker};
 use weir_vision::stop::Stop;
 use weir_vision::store::Store;
+use weir_vision::told::{self, SHIPPED, Told};
 
-/// The model that the binary carries.
-const OWN: (&str, &[u8]) = ("weir-floor", include_bytes!("../../../vision/model/weir-floor.onnx"));
 /// Of one image, queue and work together. Eyeballed: a hundred times what a slow machine takes for a large
 /// one, so that it is the image and not the machine.
 const IMAGE_LIMIT: Duration = Duration::from_secs(30);
@@ -66,39 +63,8 @@ pub struct Models {
 
 #[derive(Default)]
 struct Open {
-    runtime: Option<Engine>,
+    runtime: Option<Chosen>,
     models: BTreeMap<String, Arc<OpenModel>>,
-}
-
-/// What runs models here.
-#[derive(Clone)]
-enum Engine {
-    Ort(Runtime),
-    #[cfg(feature = "tract")]
-    Tract,
-}
-
-impl Engine {
-    fn find() -> Result<Engine> {
-        match Runtime::locate(None).and_then(|path| Runtime::load(&path)) {
-            Ok(runtime) => Ok(Engine::Ort(runtime)),
-            // One that was named and is broken is no reason for another engine.
-            #[cfg(feature = "tract")]
-            Err(error) if error.place().is_none() => {
-                tracing::warn!("{error}\n  tract runs the model instead");
-                Ok(Engine::Tract)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn backend(&self) -> Backend<'_> {
-        match self {
-            Engine::Ort(runtime) => Backend::Ort(runtime),
-            #[cfg(feature = "tract")]
-            Engine::Tract => Backend::Tract,
-        }
-    }
 }
 
 impl Models {
@@ -113,8 +79,8 @@ impl Models {
                 .expected("letters, digits, - and _: the file's name without .onnx"));
         }
         let path = self.places.models.join(format!("{name}.onnx"));
-        if name == OWN.0 && !path.exists() {
-            return Ok((PathBuf::from(format!("{name}.onnx")), OWN.1.into()));
+        if name == SHIPPED.0 && !path.exists() {
+            return Ok((PathBuf::from(format!("{name}.onnx")), SHIPPED.1.into()));
         }
         let named = |e: Error| e.expected("a file NAME.onnx in the folder WEIR_MODELS (default: models)");
         Ok((path.clone(), read(&path, MODEL_BYTES_MAX).map_err(named)?.into()))
@@ -149,7 +115,13 @@ impl Models {
         let (path, bytes) = self.bytes(model)?;
         let engine = match &open.runtime {
             Some(engine) => engine.clone(),
-            None => open.runtime.insert(Engine::find()?).clone(),
+            None => {
+                let (engine, instead) = Chosen::find(None)?;
+                if let Some(error) = instead {
+                    tracing::warn!("{error}\n  tract runs the model instead");
+                }
+                open.runtime.insert(engine).clone()
+            }
         };
         let recipe = Recipe { engine, settings: Settings::new(&path), bytes };
         let info = recipe.model()?.info().clone();
@@ -170,7 +142,7 @@ impl Models {
 /// How a model is made, once for each thread.
 #[derive(Clone)]
 struct Recipe {
-    engine: Engine,
+    engine: Chosen,
     settings: Settings,
     bytes: Arc<[u8]>,
 }
@@ -316,25 +288,14 @@ impl Worker<Job, Vec<Found>> for Look {
                 }
             },
         };
-        let frame = decode(&bytes, &self.limits)?;
-        stop.check("the image was decoded")?;
-        let found = self.model.detect(&[&frame], stop)?;
-        Ok(found.into_iter().flatten().map(rounded).collect())
+        Ok(told::of_image(&mut self.model, &bytes, &self.limits, stop)?.into_iter().map(found).collect())
     }
 }
 
-/// A tenth of a pixel, and four digits of a score: what lies below differs from machine to machine.
-fn rounded(found: Detection) -> Found {
-    let at = |value: f32, steps: f64| (f64::from(value) * steps).round() / steps;
-    let area = found.area;
-    Found {
-        label: found.label,
-        confidence: at(found.confidence, 10_000.0),
-        x1: at(area.x1, 10.0),
-        y1: at(area.y1, 10.0),
-        x2: at(area.x2, 10.0),
-        y2: at(area.y2, 10.0),
-    }
+/// In the engine's words.
+fn found(told: Told) -> Found {
+    let Told { label, confidence, x1, y1, x2, y2 } = told;
+    Found { label, confidence, x1, y1, x2, y2 }
 }
 
 #[cfg(test)]
@@ -353,6 +314,6 @@ mod tests {
         assert!(missing.to_string().contains("other.onnx") && missing.to_string().contains("WEIR_MODELS"));
         std::fs::write(folder.path().join("other.onnx"), b"not a model").unwrap();
         assert_eq!(models.open("other").unwrap_err().code(), Code::BadModel);
-        assert_eq!(models.bytes(OWN.0).unwrap().1.len(), OWN.1.len(), "the binary carries its own");
+        assert_eq!(models.bytes(SHIPPED.0).unwrap().1.len(), SHIPPED.1.len(), "the binary carries its own");
     }
 }

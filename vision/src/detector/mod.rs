@@ -81,6 +81,38 @@ pub enum Backend<'a> {
     Tract,
 }
 
+/// The engine that is there, for a process; clones are the same.
+#[derive(Clone)]
+pub enum Chosen {
+    Ort(Runtime),
+    #[cfg(feature = "tract")]
+    Tract,
+}
+
+impl Chosen {
+    /// ONNX Runtime where `Runtime::locate` finds it. Where none is to be found and the feature `tract` is
+    /// there, tract, with the reason.
+    ///
+    /// # Errors
+    /// `W0803`. One that was named and is broken is no reason for another engine.
+    pub fn find(configured: Option<&Path>) -> Result<(Chosen, Option<Error>)> {
+        match Runtime::locate(configured).and_then(|path| Runtime::load(&path)) {
+            Ok(runtime) => Ok((Chosen::Ort(runtime), None)),
+            #[cfg(feature = "tract")]
+            Err(error) if error.place().is_none() => Ok((Chosen::Tract, Some(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn backend(&self) -> Backend<'_> {
+        match self {
+            Chosen::Ort(runtime) => Backend::Ort(runtime),
+            #[cfg(feature = "tract")]
+            Chosen::Tract => Backend::Tract,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub path: PathBuf,
