@@ -39,7 +39,7 @@ run:
 
 test:
 	@$(SETUP) build services vision
-	scripts/with-services.sh $(CARGO) test --profile $(PROFILE) --workspace $(ARGS)
+	scripts/with-services.sh $(CARGO) test --profile $(PROFILE) --workspace --no-fail-fast $(ARGS)
 
 build:
 	@$(SETUP) build
