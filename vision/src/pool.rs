@@ -326,7 +326,8 @@ mod tests {
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         };
-        assert_eq!(answer, Ok(2));
+        // How many items the worker had begun before depends on when the other one was given up.
+        assert!(matches!(answer, Ok(1 | 2)), "{answer:?}");
     }
 
     #[test]
