@@ -1,6 +1,7 @@
 //! A topic of weir's embedded log as a sender: `POST /v1/log/{topic}`.
 //!
-//! In:   records; JSON ones go as lines of one request, others one by one with their headers.
+//! In:   records; JSON ones go as lines of one request, others one by one with their headers, whose names are spelled
+//!       so that proxies let them through (`contract::wire`).
 //! Out:  acknowledged when the answer came: the log writes and syncs before it answers.
 //! Owns: one thread that waits for the answers, one request at a time, so that order is kept.
 //!
@@ -29,7 +30,6 @@ const BYTES_MAX: usize = 1 << 20;
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(20);
 pub const KEY: &str = "weir-key";
-pub const HEADER_PREFIX: &str = "weir-header-";
 
 /// Where the log is.
 #[derive(Debug, Clone)]
@@ -209,7 +209,11 @@ impl Poster {
             .header("content-type", kind)
             .header(KEY, key);
         for (name, value) in headers {
-            request = request.header(format!("{HEADER_PREFIX}{name}"), value.as_slice());
+            let Some(spelled) = wire::http_name(name) else {
+                let what = format!("HTTP carries no header `{name}` of a record");
+                return Answer::Refused(Error::new(Code::Refused, what));
+            };
+            request = request.header(format!("{}{spelled}", wire::HTTP_PREFIX), value.as_slice());
         }
         let mut response = match request.send(body) {
             Ok(response) => response,

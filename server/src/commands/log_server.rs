@@ -118,7 +118,7 @@ fn out(record: Incoming) -> OutRecord {
     OutRecord {
         id: None,
         partition: None,
-        key: record.key,
+        key: record.key.to_vec(),
         value: record.value,
         headers: record.headers,
         time_us: None,

@@ -1,16 +1,18 @@
 //! `POST /v1/log/{topic}`: records of devices into the embedded log.
 //!
-//! In:   one record (the body, its headers as `weir-header-NAME`), or as many as there are lines where the type is
-//!       `application/x-ndjson`; their message key in `weir-key`. A bearer token names the device.
+//! In:   one record (the body, its headers as `weir-header-NAME`, `-` for `_`), or as many as there are lines where
+//!       the type is `application/x-ndjson`; their message key in `weir-key`. A bearer token names the device.
 //! Out:  `200 {"records": n}` after the durable write. `GET` of the same says whether the topic takes records.
-//! Owns: who may write what, and how much of it. Not what a record means: one that its table cannot decode becomes a
-//!       reject there.
+//! Owns: who may write what, and how much of it; `records` looks at each. Not what a record means: one that its table
+//!       cannot decode becomes a reject there.
 //!
 //! | answer | when                                                                                   |
 //! |--------|----------------------------------------------------------------------------------------|
-//! | 400    | no key, no records, lines that are not JSON objects: how many of how many, and which   |
+//! | 400    | no key, no records, headers that no record may have; records without an id, lines that |
+//! |        | are not JSON objects: how many of how many, and which                                  |
 //! | 401    | no token, or one that nobody has                                                       |
-//! | 403    | this device may not write this key, or the id of a record is another device's          |
+//! | 403    | this device may not write this key; a record has another device's id, or names a       |
+//! |        | warehouse that is not the key                                                          |
 //! | 404    | the topic is not one that devices write                                                |
 //! | 413    | the body, or its number of lines, is above the limit                                   |
 //! | 429    | the device sends faster than it may, by more than waiting mends: `retry-after`         |
@@ -22,25 +24,25 @@
 //! W2  All requests of a topic go through one writer; those that wait together are one append and one sync.
 //! W3  What one request is refused for never touches another.
 
-use std::borrow::Cow;
+mod records;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, json};
 use tokio::sync::{mpsc, oneshot};
-use ureq_proto::http::{HeaderMap, Method, Request, StatusCode, header};
+use ureq_proto::http::{Method, Request, StatusCode};
 use weir_contract::{Clock, Code, Error, Result};
 
 use super::grants::{Bucket, Grant, Grants, Rate, TokenDigest};
 use super::{Answer, App};
+use records::{Records, records};
 
 const PATH: &str = "/v1/log/";
 const KEY: &str = "weir-key";
-const HEADER_PREFIX: &str = "weir-header-";
-/// Header of a record that is bytes; the member of this name of one that is JSON.
-const EVENT_ID: &str = "event_id";
+/// Warehouses have short names.
+const KEY_BYTES_MAX: usize = 256;
 /// Requests of one topic that may wait; beyond, 503.
 const WAITING_MAX: usize = 256;
 /// Records and bytes after which a commit takes no further request, so that none waits behind too many others.
@@ -69,7 +71,8 @@ impl Default for Limits {
 /// A record on its way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
-    pub key: Vec<u8>,
+    /// One for all records of a request.
+    pub key: Arc<[u8]>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
 }
@@ -79,8 +82,7 @@ pub type Append = Box<dyn FnMut(Vec<Incoming>) -> Result<()> + Send>;
 
 /// Records of one request, and who waits for them.
 struct Batch {
-    records: Vec<Incoming>,
-    bytes: usize,
+    records: Records,
     done: oneshot::Sender<Result<()>>,
 }
 
@@ -96,7 +98,7 @@ pub struct Log {
 /// What the head of a request gave a right to.
 pub struct Ticket {
     topic: String,
-    key: Vec<u8>,
+    key: Arc<[u8]>,
     grant: Grant,
     /// It only asks.
     look: bool,
@@ -136,7 +138,7 @@ impl Log {
         }
         let ticket = |key: &[u8], look| Ticket {
             topic: topic.to_owned(),
-            key: key.to_vec(),
+            key: key.into(),
             grant: grant.clone(),
             look,
         };
@@ -147,8 +149,15 @@ impl Log {
             let text = format!("{} is not a thing to do here: POST writes, GET asks", head.method());
             return Err(Answer::problem(StatusCode::METHOD_NOT_ALLOWED, Code::Refused, text));
         }
-        let key = head.headers().get(KEY).map(|k| k.as_bytes()).filter(|k| !k.is_empty());
+        let mut keys = head.headers().get_all(KEY).iter().map(|k| k.as_bytes());
+        let key = keys.next().filter(|k| !k.is_empty());
         let key = key.ok_or_else(|| bad(format!("the header {KEY} is missing: the records' warehouse")))?;
+        if keys.next().is_some() {
+            return Err(bad(format!("the header {KEY} is given twice")));
+        }
+        if key.len() > KEY_BYTES_MAX {
+            return Err(bad(format!("{KEY} is longer than {KEY_BYTES_MAX} bytes")));
+        }
         if !grant.may_use(key) {
             let text = format!("device {} may not write this key", grant.device);
             return Err(Answer::problem(StatusCode::FORBIDDEN, Code::Refused, text));
@@ -164,13 +173,14 @@ fn bad(text: String) -> Answer {
 /// The topic's one writer: what waits together is committed together.
 fn write(mut batches: mpsc::Receiver<Batch>, mut append: Append) {
     while let Some(first) = batches.blocking_recv() {
-        let (mut records, mut bytes, mut waiting) = (first.records, first.bytes, vec![first.done]);
+        let mut bytes = first.records.bytes();
+        let (mut records, mut waiting) = (first.records.into_incoming(), vec![first.done]);
         while records.len() < COMMIT_RECORDS
             && bytes < COMMIT_BYTES
             && let Ok(batch) = batches.try_recv()
         {
-            records.extend(batch.records);
-            bytes += batch.bytes;
+            bytes += batch.records.bytes();
+            records.extend(batch.records.into_incoming());
             waiting.push(batch.done);
         }
         let done = append(records);
@@ -213,7 +223,6 @@ impl App for Log {
                 json!({ "topic": ticket.topic, "device": ticket.grant.device, "keys": ticket.grant.keys });
             return Answer::good(facts.as_object().cloned().unwrap_or_default());
         }
-        let bytes = body.len();
         let records = match records(&ticket, head.headers(), body, self.limits.records) {
             Ok(records) => records,
             Err(problem) => return problem,
@@ -224,7 +233,7 @@ impl App for Log {
         let Some(queue) = self.topics.get(&ticket.topic) else {
             return busy("the topic is gone".into());
         };
-        if queue.try_send(Batch { records, bytes, done }).is_err() {
+        if queue.try_send(Batch { records, done }).is_err() {
             return busy(format!("{WAITING_MAX} requests wait for this topic's disk")).retry_after(1);
         }
         match answer.await {
@@ -241,93 +250,6 @@ impl App for Log {
 
 fn too_large(text: String) -> Answer {
     Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, text)
-}
-
-/// What is looked at in a line; that it is JSON shows on the way.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow, default)]
-    event_id: Option<Cow<'a, str>>,
-}
-
-fn records(
-    ticket: &Ticket,
-    headers: &HeaderMap,
-    body: Vec<u8>,
-    limit: usize,
-) -> std::result::Result<Vec<Incoming>, Answer> {
-    let kind = headers.get(header::CONTENT_TYPE).map(|t| t.as_bytes()).unwrap_or_default();
-    let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-    if !kind.eq_ignore_ascii_case(b"application/x-ndjson") {
-        return one_record(ticket, headers, body).map(|record| vec![record]);
-    }
-    let lines: Vec<(usize, &[u8])> = (1..)
-        .zip(body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii))
-        .filter(|(_, line)| !line.is_empty())
-        .collect();
-    let count = lines.len();
-    if count == 0 {
-        return Err(bad("no line has a record".into()).with("records", 0));
-    }
-    if count > limit {
-        return Err(too_large(format!("{count} lines are more than {limit}")).with("records", count));
-    }
-    let (mut broken, mut foreign): (Vec<(usize, String)>, Vec<usize>) = (Vec::new(), Vec::new());
-    for (number, line) in &lines {
-        // An array of one text would do for serde.
-        match serde_json::from_slice::<Line<'_>>(line).map(|l| l.event_id) {
-            _ if line.first() != Some(&b'{') => broken.push((*number, "it begins with no {".into())),
-            Err(e) => broken.push((*number, e.to_string())),
-            Ok(Some(id)) if !ticket.grant.owns(&id) => foreign.push(*number),
-            Ok(_) => {}
-        }
-    }
-    if let Some((line, why)) = broken.first() {
-        let wrong = broken.len();
-        let text =
-            format!("{wrong} of {count} lines are not JSON objects: line {line}: {why}. Nothing was written");
-        return Err(bad(text).with("records", count).with("bad", wrong).with("line", *line));
-    }
-    if let Some(line) = foreign.first() {
-        return Err(not_own(ticket, foreign.len(), count, *line));
-    }
-    let record = |(_, value): &(usize, &[u8])| Incoming {
-        key: ticket.key.clone(),
-        value: value.to_vec(),
-        headers: Vec::new(),
-    };
-    Ok(lines.iter().map(record).collect())
-}
-
-fn one_record(ticket: &Ticket, headers: &HeaderMap, value: Vec<u8>) -> std::result::Result<Incoming, Answer> {
-    let mut own = Vec::new();
-    for (name, value) in headers {
-        if let Some(name) = name.as_str().strip_prefix(HEADER_PREFIX) {
-            own.push((name.to_owned(), value.as_bytes().to_vec()));
-        }
-    }
-    if own.is_empty() && value.is_empty() {
-        return Err(bad("a record without value and headers".into()).with("records", 0));
-    }
-    let in_header = own.iter().find(|(name, _)| name == EVENT_ID).map(|(_, id)| id.as_slice());
-    let in_value = || serde_json::from_slice::<Line<'_>>(&value).ok()?.event_id;
-    let owned = match in_header {
-        Some(id) => std::str::from_utf8(id).is_ok_and(|id| ticket.grant.owns(id)),
-        None => in_value().is_none_or(|id| ticket.grant.owns(&id)),
-    };
-    if !owned {
-        return Err(not_own(ticket, 1, 1, 1));
-    }
-    Ok(Incoming { key: ticket.key.clone(), value, headers: own })
-}
-
-fn not_own(ticket: &Ticket, foreign: usize, count: usize, line: usize) -> Answer {
-    let text = format!(
-        "{foreign} of {count} records have an event_id that is not of device {}: line {line}. Nothing was written",
-        ticket.grant.device
-    );
-    let answer = Answer::problem(StatusCode::FORBIDDEN, Code::Refused, text);
-    answer.with("records", count).with("bad", foreign).with("line", line)
 }
 
 #[cfg(test)]

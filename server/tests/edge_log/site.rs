@@ -1,5 +1,6 @@
 //! A warehouse with one device: its settings, its scanner, the log that it writes, and the two processes.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
@@ -81,6 +82,8 @@ type Stored = (Vec<(String, Vec<u8>)>, Vec<u8>);
 pub struct Site {
     folder: tempfile::TempDir,
     pub port: u16,
+    /// Where the agent sends: the server, or what stands before it.
+    pub door: u16,
     pub token: String,
     scanner: u16,
 }
@@ -111,7 +114,8 @@ SELECT warehouse, device, event_id, scanned_at AS event_time, barcode AS reason 
 impl Site {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let site = Self { folder, port: free_port(), token: TOKEN.into(), scanner: free_port() };
+        let port = free_port();
+        let site = Self { folder, port, door: port, token: TOKEN.into(), scanner: free_port() };
         std::fs::write(site.path("token"), format!("{TOKEN}\n")).unwrap();
         let other = |d: usize| format!("{:064x}", d + 1);
         // Devices of the test speak by one token.
@@ -141,7 +145,7 @@ impl Site {
              clock = {{ trust = \"always\" }}\nhealth = {{ every = \"100 ms\" }}\n\
              [[scanner]]\nkind = \"tcp\"\naddress = \"127.0.0.1:{}\"\n\
              [[camera]]\nkind = \"folder\"\npath = \"{at}/frames\"\nfps = 20\ntrigger = \"continuous\"\nrate = 20.0\n",
-            self.port, self.scanner
+            self.door, self.scanner
         );
         std::fs::write(self.path("edge.toml"), text).unwrap();
     }
@@ -227,6 +231,12 @@ impl Site {
             .map(|l| serde_json::from_str::<Value>(l).unwrap()["event_id"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!((events.lines().count() as u64, ids.len() as u64), (unique, unique));
+    }
+
+    /// The headers of the frames in the log, heartbeats left out.
+    pub fn frames(&self) -> Vec<BTreeMap<String, Vec<u8>>> {
+        let all = self.topic("frames").into_iter().map(|(headers, _)| headers.into_iter().collect());
+        all.filter(|h: &BTreeMap<_, _>| !h.contains_key(weir_contract::wire::HEARTBEAT)).collect()
     }
 
     /// Frames came whole, with their facts, of several lives of the agent.

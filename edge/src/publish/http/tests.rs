@@ -91,7 +91,7 @@ fn json_records_go_as_lines_others_alone_with_their_headers() {
     for n in 0..3 {
         assert!(matches!(sender.send(record(n, br#"{"a":1}"#, &[])), Sent::Taken));
     }
-    sender.send(record(3, b"\xff\xd8bytes", &[("station", "P1")]));
+    sender.send(record(3, b"\xff\xd8bytes", &[("station", "P1"), ("event_id", "d1/b/1")]));
     sender.heartbeat(b"W1", 1_000_000);
     assert_eq!(outcomes(&mut sender, 2), ["acked 2", "acked 3"]);
     let until = WallClock.monotonic() + Duration::from_secs(10);
@@ -105,6 +105,7 @@ fn json_records_go_as_lines_others_alone_with_their_headers() {
         assert!(asked[0].head.contains(word), "{}", asked[0].head);
     }
     assert!(asked[1].head.contains("weir-header-station: p1") && asked[1].body == b"\xff\xd8bytes");
+    assert!(asked[1].head.contains("weir-header-event-id: d1/b/1"), "{}", asked[1].head);
     assert!(asked[2].head.contains("weir-header-weir-heartbeat: 1970-01-01t00:00:01z"), "{}", asked[2].head);
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
-use weir_contract::WallClock;
+use weir_contract::{WallClock, wire};
 use weir_segments::{Reader, Record, Writer, WriterOptions};
 
 use super::*;
@@ -20,6 +20,8 @@ struct Rig {
 }
 
 const TOKEN: &str = "correct horse";
+/// A record.
+const ONE: &[u8] = b"{\"event_id\":\"d1/b/1\"}";
 
 /// Status, head and body of an answer.
 type Seen = (u16, String, String);
@@ -31,7 +33,7 @@ impl Rig {
                 .iter()
                 .map(|r| Record {
                     append_ms: 1,
-                    key: Some(&r.key),
+                    key: Some(&r.key[..]),
                     value: Some(&r.value),
                     headers: &r.headers,
                 })
@@ -137,10 +139,10 @@ fn answer(stream: &mut TcpStream) -> String {
 #[test]
 fn one_record_or_lines_are_durable_when_the_answer_comes() {
     let rig = Rig::start(Limits::default());
-    let own = "weir-key: W1\r\nweir-header-station: P1\r\nweir-header-event_id: d1/b/1";
+    let own = "weir-key: W1\r\nweir-header-station: P1\r\nWeir-Header-Event-Id: d1/b/1";
     let one = rig.post(own, b"\xff\xd8 any bytes");
     assert_eq!((one.0, one.2.as_str()), (200, "{\"records\":1}"));
-    let lines = b"{\"event_id\":\"d1/b/2\",\"a\":1}\n\n{\"a\":2}\r\n";
+    let lines = b"{\"event_id\":\"d1/b/2\",\"a\":1}\n\n {\"event_id\":\"d1/b/3\"}\r\n";
     let lines = rig.post("weir-key: W2\r\ncontent-type: application/x-ndjson; charset=utf-8", lines);
     assert_eq!((lines.0, lines.2.as_str()), (200, "{\"records\":2}"));
     let beat = rig.post("weir-key: W1\r\nweir-header-weir-heartbeat: 2026-03-01T00:00:00Z", b"");
@@ -148,7 +150,7 @@ fn one_record_or_lines_are_durable_when_the_answer_comes() {
     let stored = rig.stored();
     assert_eq!(stored[0].2, ["station=P1", "event_id=d1/b/1"]);
     let values: Vec<&str> = stored[1..3].iter().map(|r| r.1.as_str()).collect();
-    assert_eq!(values, ["{\"event_id\":\"d1/b/2\",\"a\":1}", "{\"a\":2}"]);
+    assert_eq!(values, ["{\"event_id\":\"d1/b/2\",\"a\":1}", "{\"event_id\":\"d1/b/3\"}"]);
     assert_eq!((stored[2].0.as_str(), stored[3].1.as_str(), stored.len()), ("W2", "", 4));
     assert_eq!(stored[3].2, ["weir-heartbeat=2026-03-01T00:00:00Z"]);
     let head = format!("GET /v1/log/scans HTTP/1.1\r\nauthorization: Bearer {TOKEN}");
@@ -163,7 +165,9 @@ fn what_is_refused_says_why_as_json() {
     let post = |more: &str| format!("POST /v1/log/scans HTTP/1.1\r\n{more}");
     let own = format!("authorization: Bearer {TOKEN}\r\nweir-key: W1");
     let lines = format!("{own}\r\ncontent-type: application/x-ndjson");
-    let other = format!("{own}\r\nweir-header-event_id: d2/b/1");
+    let with = |more: &str| post(&format!("{own}\r\n{more}"));
+    let id = "weir-header-event-id: d1/b/1";
+    let key = "k".repeat(257);
     for (head, body, status, code) in [
         (post("weir-key: W1"), &b"{}"[..], 401, "W0402"),
         (post("authorization: Bearer wrong\r\nweir-key: W1"), b"{}", 401, "W0402"),
@@ -171,8 +175,33 @@ fn what_is_refused_says_why_as_json() {
         (post(&format!("authorization: Bearer {TOKEN}")), b"{}", 400, "W0101"),
         (post(&own), b"", 400, "W0101"),
         (post(&format!("authorization: Bearer {TOKEN}\r\nweir-key: W9")), b"{}", 403, "W0402"),
-        (post(&other), b"bytes", 403, "W0402"),
+        (post(&format!("authorization: Bearer {TOKEN}\r\nweir-key: {key}")), b"{}", 400, "W0101"),
+        (with("weir-key: W2"), b"{\"event_id\":\"d1/b/1\"}", 400, "W0101"),
+        // Without an id, whatever else is there: as a proxy leaves it that drops headers.
+        (post(&own), b"bytes", 400, "W0101"),
+        (post(&own), b"{\"a\":1}", 400, "W0101"),
+        (post(&own), b"{\"event_id\":null}", 400, "W0101"),
+        (with("weir-header-station: P1"), b"\xff\xd8", 400, "W0101"),
+        (post(&lines), b"{\"event_id\":\"d1/b/1\"}\n{\"a\":1}", 400, "W0101"),
+        // Another device's id, in any place.
+        (with("weir-header-event-id: d2/b/1"), b"bytes", 403, "W0402"),
         (post(&own), b"{\"event_id\":\"d10/b/1\"}", 403, "W0402"),
+        (with(id), b"{\"event_id\":\"d2/b/1\"}", 403, "W0402"),
+        (with("weir-header-event-id: d2/b/1"), b"{\"event_id\":\"d1/b/1\"}", 403, "W0402"),
+        (with("weir-header-weir-heartbeat: x\r\nweir-header-event-id: d2/b/1"), b"", 403, "W0402"),
+        (with(id), b" {\"event_id\":\"d1/b/1\",\"event_id\":\"d2/b/1\"}", 400, "W0101"),
+        (with(id), b"{\"event\\u005fid\":\"d2/b/1\"}", 403, "W0402"),
+        (with(&format!("{id}\r\nweir-header-event-id: d2/b/1")), b"bytes", 400, "W0101"),
+        (with(&format!("{id}\r\nweir-header-event_id: d2/b/1")), b"bytes", 400, "W0101"),
+        (with(&format!("{id}\r\nweir-header-x.y: z")), b"bytes", 400, "W0101"),
+        // Another warehouse, though the grant has it.
+        (with(&format!("{id}\r\nweir-header-warehouse: W2")), b"bytes", 403, "W0402"),
+        (with(id), b"{\"warehouse\":\"W2\"}", 403, "W0402"),
+        (with(id), b"{\"warehouse\":5}", 400, "W0101"),
+        (post(&lines), b"{\"event_id\":\"d1/b/1\",\"warehouse\":\"W2\"}", 403, "W0402"),
+        // What weir itself says of its records.
+        (with(&format!("{id}\r\nweir-header-weir-id: {}", "0".repeat(32))), b"bytes", 400, "W0101"),
+        (with(&format!("{id}\r\nweir-header-weir-version: 2")), b"bytes", 400, "W0101"),
         (post(&own).replace("scans", "orders"), b"{}", 404, "W0404"),
         (post(&own).replace("/v1/log/scans", "/"), b"{}", 404, "W0404"),
         (post(&own).replace("POST", "DELETE"), b"", 405, "W0402"),
@@ -198,12 +227,15 @@ fn broken_lines_are_counted_and_the_first_is_named() {
         (status, number("records"), number("bad"), number("line"), v["text"].as_str().unwrap().to_owned())
     };
     let (status, records, bad, line, text) =
-        of(rig.lines(b"{\"a\":1}\n\n{\"a\":\n[\"d1/b/1\"]\n{\"a\":2}\nnull\n{\"a\":3} {}"));
+        of(rig.lines(b"{\"a\":1}\n\n{\"a\":\n[\"d1/b/1\",\"W1\"]\n{\"a\":2}\nnull\n{\"a\":3} {}"));
     assert_eq!((status, records, bad, line), (400, 6, 4, 3), "{text}");
-    assert!(text.starts_with("4 of 6 lines are not JSON objects: line 3: EOF"), "{text}");
+    assert!(text.starts_with("4 of 6 records are not JSON objects: line 3: EOF"), "{text}");
     let (status, records, bad, line, text) =
         of(rig.lines(b"{\"event_id\":\"d1/b/1\"}\n{\"event_id\":\"d2/b/1\"}\n{\"event_id\":\"d1\"}"));
     assert_eq!((status, records, bad, line), (403, 3, 2, 2), "{text}");
+    let (status, records, bad, line, text) = of(rig.lines(b"{\"event_id\":\"d2/b/1\"}\n{}\n{\"a\":1}"));
+    assert_eq!((status, records, bad, line), (400, 3, 2, 2), "{text}");
+    assert!(text.starts_with("2 of 3 records have no event_id"), "{text}");
     assert_eq!(rig.stored(), [], "all or nothing");
     assert_eq!(rig.lines(b"{\"event_id\":\"d1/b/1\"}").0, 200);
 }
@@ -237,6 +269,7 @@ fn a_connection_serves_many_requests_and_says_when_it_goes_on() {
     let mut stream = rig.connect();
     let head =
         format!("POST /v1/log/scans HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\nweir-key: W1\r\nhost: x");
+    let head = format!("{head}\r\nweir-header-event-id: d1/b/1");
     // Two at once; the second waits for its body until it is asked for.
     let two = format!(
         "{head}\r\ncontent-length: 3\r\n\r\none{head}\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n"
@@ -267,7 +300,7 @@ fn a_device_that_sends_too_fast_is_slowed_then_refused() {
     let rate = Rate { requests_per_s: 1.0, bytes_per_s: 1e9 };
     let rig = Rig::start(Limits { rate, ..Limits::default() });
     let answers: Vec<Seen> = std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..12).map(|_| scope.spawn(|| rig.post("weir-key: W1", b"{}"))).collect();
+        let asking: Vec<_> = (0..12).map(|_| scope.spawn(|| rig.post("weir-key: W1", ONE))).collect();
         asking.into_iter().map(|a| a.join().unwrap()).collect()
     });
     let refused: Vec<_> = answers.iter().filter(|(status, ..)| *status == 429).collect();
@@ -314,9 +347,9 @@ fn a_disk_that_refuses_promises_nothing_and_may_come_back() {
         times += 1;
         if times == 1 { Err(Error::new(Code::DiskFull, "no space is left")) } else { Ok(()) }
     });
-    let (status, head, text) = rig.post("weir-key: W1", b"{}");
+    let (status, head, text) = rig.post("weir-key: W1", ONE);
     assert!(status == 503 && text.contains("W0505") && head.contains("retry-after: 1"), "{head} {text}");
-    assert_eq!(rig.post("weir-key: W1", b"{}").0, 200);
+    assert_eq!(rig.post("weir-key: W1", ONE).0, 200);
 }
 
 #[test]
@@ -327,7 +360,7 @@ fn many_devices_at_once_lose_nothing() {
             let rig = &rig;
             scope.spawn(move || {
                 for n in 0..25 {
-                    let line = format!("{{\"device\":{device},\"n\":{n}}}");
+                    let line = format!("{{\"event_id\":\"d1/{device}/{n}\",\"n\":{n}}}");
                     assert_eq!(rig.post("weir-key: W1", line.as_bytes()).0, 200);
                 }
             });
@@ -336,9 +369,55 @@ fn many_devices_at_once_lose_nothing() {
     let stored = rig.stored();
     assert_eq!(stored.len(), 200);
     for device in 0..8 {
-        let own = format!("{{\"device\":{device},");
+        let own = format!("{{\"event_id\":\"d1/{device}/");
         let of: Vec<&str> = stored.iter().map(|r| r.1.as_str()).filter(|v| v.starts_with(&own)).collect();
         assert_eq!(of.len(), 25);
         assert!((0..25).all(|n| of[n].ends_with(&format!("\"n\":{n}}}"))), "each device's own order");
     }
+}
+
+#[test]
+fn a_proxy_that_drops_headers_takes_nothing_of_a_frame() {
+    let rig = Rig::start(Limits::default());
+    let facts = [("event_id", "d1/b/1"), ("warehouse", "W1"), ("frame_id", "f"), ("clock_synced", "true")];
+    let mut head = "weir-key: W1".to_owned();
+    for (name, value) in facts {
+        head += &format!("\r\n{}{}: {value}", wire::HTTP_PREFIX, wire::http_name(name).unwrap());
+    }
+    // As nginx does: whatever has another character in its name is not passed on.
+    let passes = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let passed = |line: &&str| line.split(':').next().is_some_and(passes);
+    let through: Vec<&str> = head.split("\r\n").filter(passed).collect();
+    assert_eq!(rig.post(&through.join("\r\n"), b"\xff\xd8").0, 200);
+    assert_eq!(rig.stored()[0].2, facts.map(|(name, value)| format!("{name}={value}")));
+}
+
+#[test]
+fn what_waits_is_the_body_and_a_span_for_each_line() {
+    let ticket = Ticket {
+        topic: "scans".into(),
+        key: b"W1"[..].into(),
+        grant: Grant { device: "d1".into(), keys: vec!["W1".into()] },
+        look: false,
+    };
+    let mut headers = ureq_proto::http::HeaderMap::new();
+    headers.insert("content-type", "application/x-ndjson".parse().unwrap());
+    let body = [ONE, b"\n\n \t", ONE, b" \r\n", ONE].concat();
+    let length = body.len();
+    let read = records(&ticket, &headers, body.clone(), 3).unwrap();
+    assert_eq!((read.len(), read.bytes()), (3, length + 3 * 2));
+    let incoming = read.into_incoming();
+    assert!(incoming.iter().all(|r| r.value == ONE && Arc::ptr_eq(&r.key, &ticket.key)));
+    assert_eq!(records(&ticket, &headers, body, 2).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Keys and headers count too.
+    let mut headers = ureq_proto::http::HeaderMap::new();
+    headers.insert("weir-header-event-id", "d1/b/1".parse().unwrap());
+    let read = records(&ticket, &headers, b"abc".to_vec(), 1).unwrap();
+    assert_eq!((read.len(), read.bytes()), (1, 3 + "W1event_idd1/b/1".len()));
+    let all = Incoming {
+        key: ticket.key.clone(),
+        value: b"abc".to_vec(),
+        headers: vec![("event_id".into(), b"d1/b/1".to_vec())],
+    };
+    assert_eq!(read.into_incoming(), [all]);
 }
