@@ -3,8 +3,12 @@
 //! All plain ```sql blocks of a page are one program. A block ```sql refused W0208 is checked together
 //! with it, and must give exactly that code. Pages about rules stand on the tables and views of the pack.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use weir_contract::{Clock, WallClock};
+use weir_segments::Reader;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -153,4 +157,109 @@ fn commands_of_the_pages_exist() {
         }
     }
     assert!(seen >= 5, "{seen} commands");
+}
+
+/// A process that never outlives its test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _reaped_already = self.0.wait();
+    }
+}
+
+/// The recipe for devices without Kafka, command by command, in a folder that holds nothing but the pack.
+#[test]
+fn the_recipe_of_the_log_server_works_in_an_empty_folder() {
+    let page = page("docs/OPERATIONS.md");
+    let section = page.split("## Devices without Kafka").nth(1).unwrap().split("\n## ").next().unwrap();
+    let shell = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let commands: Vec<String> = shell
+        .flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("rules").canonicalize().unwrap(), folder.path().join("rules"))
+        .unwrap();
+    // The last is no row of its table.
+    let scan = |n: u8, barcode: &str| {
+        format!(
+            "{{\"event_id\":\"p1-agent/b/{n}\",\"warehouse\":\"W1\",\"device\":\"s\",\"station\":\"P1\",\
+             \"scan_id\":\"{n}\",{barcode}\"symbology\":\"EAN13\",\"scanned_at\":\"2026-03-01T00:00:00Z\"}}\n"
+        )
+    };
+    let scans =
+        [scan(1, "\"barcode\":\"4006381333931\","), scan(2, "\"barcode\":\"1\","), scan(3, "")].concat();
+    std::fs::write(folder.path().join("scans.ndjson"), scans).unwrap();
+    let binaries = Path::new(env!("CARGO_BIN_EXE_weir")).parent().unwrap();
+    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
+    let shell = |text: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", text]).current_dir(folder.path()).env("PATH", &path).stdin(Stdio::null());
+        ["WEIR_LOG", "WEIR_ENV", "WEIR_REFERENCE", "WEIR_PATHS", "RUST_LOG"].iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        command
+    };
+    let patience = std::time::Duration::from_secs(120);
+    let (mut server, mut run, mut address, mut asked) = (None, None, String::new(), 0);
+    for command in &commands {
+        if command.starts_with("weir log-server") {
+            let text = format!("exec {command} --listen 127.0.0.1:0");
+            let mut child = Running(shell(&text).stderr(Stdio::piped()).spawn().unwrap());
+            let mut said = BufReader::new(child.0.stderr.take().unwrap());
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            address = line
+                .split(" at ")
+                .nth(1)
+                .unwrap_or_else(|| panic!("{line}"))
+                .split(": ")
+                .next()
+                .unwrap()
+                .into();
+            server = Some((child, said));
+        } else if command.starts_with("weir run") {
+            let child = shell(&format!("exec {command}")).stderr(Stdio::piped()).spawn().unwrap();
+            run = Some(Running(child));
+        } else {
+            let output = shell(&command.replace("127.0.0.1:8181", &address)).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            // What the page says that is answered.
+            if let Some((_, answer)) = command.split_once("# ") {
+                assert_eq!(said.trim(), answer.trim(), "{command}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 0, "nothing was posted: {commands:?}");
+    let (mut run, (mut server, mut told)) = (run.expect("a run"), server.expect("a server"));
+    let rejected = folder.path().join("data/log/dev.scans.rejected");
+    let end = WallClock.monotonic() + patience;
+    let written = || {
+        let partitions = (0..3).filter_map(|n| Reader::open(&rejected.join(n.to_string()), 0).ok());
+        partitions
+            .into_iter()
+            .any(|mut reader| reader.next_batch(1, 1 << 20).unwrap().is_some_and(|b| !b.is_empty()))
+    };
+    while !written() && run.0.try_wait().unwrap().is_none() && WallClock.monotonic() < end {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let stop = |child: &mut Running| {
+        assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
+        child.0.wait().unwrap()
+    };
+    let ended = stop(&mut run);
+    let mut said = String::new();
+    run.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.success(), "{said}");
+    let summaries = said.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+    let scans =
+        summaries.map(|s| s["sources"]["scans"].clone()).find(|s| !s.is_null()).expect("the pack's summary");
+    assert_eq!((&scans["rows"], &scans["rejects"]), (&2.into(), &1.into()), "{said}");
+    assert!(stop(&mut server).success());
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).unwrap();
+    println!("{rest}");
 }

@@ -185,8 +185,7 @@ fn frames_come_whole_through_a_proxy_that_drops_header_names() {
     agent.stop();
     server.stop();
     for frame in site.frames() {
-        for name in ["event_id", "frame_id", "captured_at", "clock_synced", "warehouse", "device", "station"]
-        {
+        for name in ["event_id", "frame_id", "captured_at", "warehouse", "device", "station"] {
             assert!(frame.contains_key(name), "{name} of {frame:?}");
         }
     }
@@ -205,6 +204,8 @@ fn a_wrong_token_and_an_unknown_topic_are_told_to_both_sides() {
     site.configure("token = \"env:WRONG_TOKEN\"", "health");
     let said = doctor();
     assert!(said.contains("BAD  log") && said.contains("answers 401"), "{said}");
+    // Told while it goes on, not only at the end.
+    until("a word to the operator", || site.said().contains("refused, by device and status: unknown 401"));
     // The agent keeps everything and says what is wrong; with the right token it goes on by itself.
     let reader = Reader::start(&site);
     let mut agent = Agent::start(&site);
@@ -222,9 +223,56 @@ fn a_wrong_token_and_an_unknown_topic_are_told_to_both_sides() {
     std::thread::sleep(Duration::from_secs(1));
     until("an empty spool", || agent.waiting() == Some(0));
     agent.stop();
+    let broken = format!(
+        "POST /v1/log/scans HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nweir-key: W2\r\n\
+         connection: close\r\ncontent-length: 0\r\n\r\n",
+        site.token
+    );
+    assert!(matches!(ask(&mut connect(site.port).unwrap(), &broken), Some((403, _))));
     server.stop();
+    let said = site.said();
+    let summary: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    // The token of the test is granted to any device.
+    let refused = |device: &str, status: &str| summary["refused"][device][status].as_u64().unwrap_or(0);
+    assert!(refused("unknown", "401") > 1 && refused("*", "404") > 0, "{said}");
+    assert_eq!(refused("*", "403"), 1, "{said}");
+    assert!(summary["records"]["scans"].as_u64().unwrap() >= site.scans().len() as u64, "{said}");
     let codes: Vec<u64> = site.scans().iter().map(|s| s.number).collect();
     assert!(codes.contains(&sent[0].start), "what waited for the token came");
+}
+
+/// Frames of which only the newest are kept, beside scans that are all kept.
+#[test]
+fn what_is_kept_is_bounded_by_topic() {
+    let site = Site::new();
+    let server = Server::with(&site, &["--retain-bytes", "frames=2MiB", "--retain", "scans=30 days"]);
+    let mut stream = connect(site.port).unwrap();
+    let size = 512 << 10;
+    for n in 0..16 {
+        for topic in ["frames", "scans"] {
+            let request = format!(
+                "POST /v1/log/{topic} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nweir-key: W1\r\n\
+                 weir-header-event-id: d1/b/{n}\r\ncontent-length: {size}\r\n\r\n{}",
+                site.token,
+                "x".repeat(size)
+            );
+            assert!(matches!(ask(&mut stream, &request), Some((200, _))));
+        }
+    }
+    server.stop();
+    // First offset and bytes of each file, ascending.
+    let files = |topic: &str| {
+        let files = std::fs::read_dir(site.path(&format!("log/{topic}/0"))).unwrap().map(|f| f.unwrap());
+        let segments = files.filter(|f| f.path().extension().is_some_and(|e| e == "seg"));
+        let base = |f: &std::fs::DirEntry| f.path().file_stem()?.to_str()?.parse::<u64>().ok();
+        segments.map(|f| (base(&f).unwrap(), f.metadata().unwrap().len())).collect::<BTreeMap<_, _>>()
+    };
+    let (frames, scans) = (files("frames"), files("scans"));
+    // A file of 1 MiB more than was said, and the one that is written to.
+    let kept: u64 = frames.values().sum();
+    assert!((2 << 20..=4 << 20).contains(&kept), "{frames:?}");
+    assert!(*frames.keys().next().unwrap() > 0, "the oldest went: {frames:?}");
+    assert!(scans.contains_key(&0) && scans.values().sum::<u64>() >= 16 * size as u64, "{scans:?}");
 }
 
 #[test]
@@ -245,4 +293,9 @@ fn the_command_line_is_checked() {
     let log = format!("log:{}", site.path("log"));
     refused(&["--tokens", &tokens, "--log", &log, "--listen", "127.0.0.1:0"], "W0503", "writer");
     server.stop();
+    let other = ["--tokens", &tokens, "--log", &log, "--partitions", "3", "--topics", "new,frames"];
+    refused(&other, "W0204", "topic `frames` has 1 partitions, not 3");
+    assert!(!std::path::Path::new(&site.path("log/new")).exists(), "nothing was made");
+    refused(&["--tokens", &tokens, "--retain", "orders=1 day"], "W0701", "no topic `orders`");
+    refused(&["--tokens", &tokens, "--retain-bytes", "frames=5 GB"], "--retain-bytes", "expected");
 }

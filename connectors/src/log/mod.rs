@@ -73,6 +73,15 @@ impl LogConnector {
         Ok(LogSink { topic, writers, clock, times, options: WriterOptions::default() })
     }
 
+    /// Partitions of a topic; none where it does not exist.
+    pub fn partitions(&self, topic: &str) -> Result<Option<u32>> {
+        match Topic::open(&self.root, topic) {
+            Ok(topic) => Ok(Some(topic.partitions())),
+            Err(e) if e.code() == Code::NoTopic => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Reads a topic that exists.
     pub fn source_of(&self, topic: &str) -> Result<LogSource> {
         Ok(LogSource::new(Topic::open(&self.root, topic)?, AppendTime::Broker, false))

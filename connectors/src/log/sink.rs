@@ -32,6 +32,13 @@ pub struct LogSink {
     pub(super) options: WriterOptions,
 }
 
+impl LogSink {
+    /// The same with other bounds; a partition's writer that is open here keeps its own.
+    pub fn keep(self, options: WriterOptions) -> Self {
+        Self { options, ..self }
+    }
+}
+
 impl SinkFactory for LogSink {
     fn open(&self, writer: &str) -> Result<Box<dyn Sink>> {
         let epoch = self.writers.begin(self.topic.folder(), writer);

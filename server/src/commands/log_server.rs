@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use weir_connectors::log::LogConnector;
 use weir_connectors::paths::Roots;
-use weir_contract::{Code, Error, Place, WallClock};
+use weir_contract::{Code, Error, Place, Result, WallClock};
 use weir_engine::run::Stop;
 use weir_engine::sink::{OutRecord, SinkFactory};
 use weir_engine::sql::catalog::AppendTime;
@@ -20,6 +20,7 @@ use crate::http::grants::Grants;
 use crate::http::log::{Append, Incoming, Limits, Log};
 use crate::http::{Room, serve};
 use crate::wire::at::LogAt;
+use crate::wire::retain::{self, Bound, Retain};
 use crate::wire::stop;
 
 #[derive(Debug, clap::Args)]
@@ -33,17 +34,26 @@ pub struct Args {
     /// Who may write: lines of DEVICE, the SHA-256 of its token in hex, KEY[,KEY…]
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
-    /// Topics that devices write
+    /// Topics that devices and adapters write. detections is not among them unless named: rules/detect.sql writes
+    /// it, and a topic has one writing process; name it where devices detect
     #[arg(
         long,
         value_name = "NAME",
         value_delimiter = ',',
-        default_value = "scans,detections,device_health,frames"
+        default_value = "scans,device_health,frames,wms_levels,plc_counters,labor_staffing"
     )]
     topics: Vec<String>,
-    /// Partitions of a topic that is made
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    partitions: u32,
+    /// Partitions of each topic; default: those that are there, else 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    partitions: Option<u32>,
+    /// How long records are kept, of all topics or of one: '30 days', 'frames=12 hours', frames=all; may stand
+    /// several times. Default: frames 1 day, others for ever
+    #[arg(long, value_name = "[TOPIC=]SPAN", value_parser = retain::span)]
+    retain: Vec<Bound<i64>>,
+    /// Bytes that are kept of each partition, of all topics or of one: 64GiB, frames=4GiB; may stand several times.
+    /// Default: frames 16GiB, others all
+    #[arg(long, value_name = "[TOPIC=]BYTES", value_parser = retain::bytes)]
+    retain_bytes: Vec<Bound<u64>>,
     /// Largest body
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
     body_bytes: u32,
@@ -86,11 +96,18 @@ pub fn run(args: Args) -> Done {
     limits.rate.bytes_per_s = args.bytes_per_s.into();
     let mut room = Room { connections: args.connections as usize, ..Room::default() };
     room.waiting_bytes = room.waiting_bytes.max(2 * limits.body_bytes);
+    limits.waiting_bytes = (room.waiting_bytes / 4).max(limits.body_bytes);
+    limits.connections = (room.connections / 4).max(16);
+
+    let keep = Retain { spans: args.retain, bytes: args.retain_bytes };
+    keep.check(&args.topics)?;
 
     let connector = LogConnector::new(folder, Roots::new([])?, Arc::new(WallClock));
+    let partitions = partitions(&connector, &args.topics, args.partitions)?;
     let mut topics: BTreeMap<String, Append> = BTreeMap::new();
     for topic in &args.topics {
-        let factory = connector.sink_of(topic, args.partitions, AppendTime::Broker)?;
+        let sink = connector.sink_of(topic, partitions, AppendTime::Broker)?;
+        let factory = sink.keep(keep.options(topic));
         let mut sink = factory.open("log-server")?;
         let append = move |records: Vec<Incoming>| {
             let written = sink.write(records.into_iter().map(out).collect()).and_then(|()| sink.commit());
@@ -110,8 +127,37 @@ pub fn run(args: Args) -> Done {
     let stop = Stop::default();
     stop::on_signal(&stop)?;
     eprintln!("weir log-server at {address}: {} for {devices} devices", args.topics.join(", "));
-    serve(listener, log, room, || stop.stopping())?;
+    let told = log.told();
+    serve(listener, log, room, || {
+        told.look();
+        stop.stopping()
+    })?;
+    told.look();
+    eprintln!("{}", told.summary());
     Ok(0)
+}
+
+/// How many partitions a topic gets that is made: the same as its neighbours, so that they can be joined.
+///
+/// # Errors
+/// `W0204` where one that exists has another number than was asked for; nothing was made then.
+fn partitions(connector: &LogConnector, topics: &[String], asked: Option<u32>) -> Result<u32> {
+    let mut first = None;
+    for topic in topics {
+        let Some(there) = connector.partitions(topic)? else { continue };
+        if let Some(asked) = asked
+            && there != asked
+        {
+            return Err(Error::new(
+                Code::BadOption,
+                format!("topic `{topic}` has {there} partitions, not {asked}"),
+            )
+            .expected(format!("--partitions {there}, or another log"))
+            .act("operator: the number of a topic's partitions never changes. Nothing was started."));
+        }
+        first.get_or_insert(there);
+    }
+    Ok(asked.or(first).unwrap_or(1))
 }
 
 fn out(record: Incoming) -> OutRecord {

@@ -31,11 +31,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use ureq_proto::http::{Method, Request, StatusCode};
 use weir_contract::{Clock, Code, Error, Result};
 
 use super::grants::{Bucket, Grant, Grants, Rate, TokenDigest};
+use super::told::{Told, UNKNOWN};
 use super::{Answer, App};
 use records::{Records, records};
 
@@ -51,20 +52,28 @@ const COMMIT_BYTES: usize = 16 << 20;
 /// Before a guess of a token is answered.
 const GUESS_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a request waits for its device's other bodies.
+const SHARE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What devices may do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     pub body_bytes: usize,
     pub records: usize,
-    /// Of one device.
+    /// Of one token.
     pub rate: Rate,
+    /// Bytes of one token's bodies that wait; at least one body's.
+    pub waiting_bytes: usize,
+    /// Connections of one token.
+    pub connections: usize,
 }
 
 impl Default for Limits {
     /// A drain of frames at 20 times real time is 100 requests a second.
     fn default() -> Self {
         let rate = Rate { requests_per_s: 500.0, bytes_per_s: 16e6 };
-        Self { body_bytes: 8 << 20, records: 10_000, rate }
+        // A quarter of the port's room.
+        Self { body_bytes: 8 << 20, records: 10_000, rate, waiting_bytes: 16 << 20, connections: 128 }
     }
 }
 
@@ -92,7 +101,16 @@ pub struct Log {
     limits: Limits,
     clock: Arc<dyn Clock>,
     topics: BTreeMap<String, mpsc::Sender<Batch>>,
-    buckets: Mutex<BTreeMap<TokenDigest, Bucket>>,
+    devices: Mutex<BTreeMap<TokenDigest, Device>>,
+    told: Arc<Told>,
+}
+
+/// What the holder of a token has left.
+#[derive(Clone)]
+struct Device {
+    bucket: Bucket,
+    bytes: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
 }
 
 /// What the head of a request gave a right to.
@@ -102,6 +120,9 @@ pub struct Ticket {
     grant: Grant,
     /// It only asks.
     look: bool,
+    token: TokenDigest,
+    /// Its part of the device's share, until it is answered.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Log {
@@ -112,25 +133,43 @@ impl Log {
         limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
+        let told = Arc::new(Told::new(clock.clone()));
         let mut queues = BTreeMap::new();
         for (topic, append) in topics {
             let (queue, batches) = mpsc::channel(WAITING_MAX);
+            let (name, told) = (topic.clone(), told.clone());
             std::thread::Builder::new()
                 .name(format!("log {topic}"))
-                .spawn(move || write(batches, append))
+                .spawn(move || write(batches, append, &name, &told))
                 .map_err(|e| Error::new(Code::Io, format!("cannot start a thread: {e}")))?;
             queues.insert(topic, queue);
         }
-        Ok(Self { grants, limits, clock, topics: queues, buckets: Mutex::default() })
+        Ok(Self { grants, limits, clock, topics: queues, devices: Mutex::default(), told })
     }
 
-    fn charge(&self, device: TokenDigest, bytes: u64) -> std::result::Result<Duration, Duration> {
-        let (now, rate) = (self.clock.monotonic(), self.limits.rate);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.entry(device).or_insert_with(|| Bucket::full(rate, now)).take(rate, bytes as f64, now)
+    /// What happened, for the operator.
+    pub fn told(&self) -> Arc<Told> {
+        self.told.clone()
     }
 
-    fn ticket(&self, head: &Request<()>, grant: &Grant) -> std::result::Result<Ticket, Answer> {
+    /// Works on what a token has left.
+    fn device<T>(&self, token: TokenDigest, work: impl FnOnce(&mut Device) -> T) -> T {
+        let Limits { body_bytes, rate, waiting_bytes, connections, .. } = self.limits;
+        let full = || Device {
+            bucket: Bucket::full(rate, self.clock.monotonic()),
+            bytes: Arc::new(Semaphore::new(waiting_bytes.max(body_bytes))),
+            seats: Arc::new(Semaphore::new(connections.max(1))),
+        };
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        work(devices.entry(token).or_insert_with(full))
+    }
+
+    fn ticket(
+        &self,
+        head: &Request<()>,
+        grant: &Grant,
+        token: TokenDigest,
+    ) -> std::result::Result<Ticket, Answer> {
         let topic = head.uri().path().strip_prefix(PATH).unwrap_or_default();
         if !self.topics.contains_key(topic) {
             let text = format!("devices write no topic here; those of {PATH}{{topic}} are configured");
@@ -141,6 +180,8 @@ impl Log {
             key: key.into(),
             grant: grant.clone(),
             look,
+            token,
+            _room: None,
         };
         if matches!(*head.method(), Method::GET | Method::HEAD) {
             return Ok(ticket(b"", true));
@@ -171,7 +212,7 @@ fn bad(text: String) -> Answer {
 }
 
 /// The topic's one writer: what waits together is committed together.
-fn write(mut batches: mpsc::Receiver<Batch>, mut append: Append) {
+fn write(mut batches: mpsc::Receiver<Batch>, mut append: Append, topic: &str, told: &Told) {
     while let Some(first) = batches.blocking_recv() {
         let mut bytes = first.records.bytes();
         let (mut records, mut waiting) = (first.records.into_incoming(), vec![first.done]);
@@ -183,7 +224,12 @@ fn write(mut batches: mpsc::Receiver<Batch>, mut append: Append) {
             records.extend(batch.records.into_incoming());
             waiting.push(batch.done);
         }
+        let count = records.len();
         let done = append(records);
+        match &done {
+            Ok(()) => told.taken(topic, count),
+            Err(error) => told.failed(topic, error),
+        }
         for one in waiting {
             // Whoever went away asks again.
             let _gone = one.send(done.clone());
@@ -191,21 +237,21 @@ fn write(mut batches: mpsc::Receiver<Batch>, mut append: Append) {
     }
 }
 
-impl App for Log {
-    type Ticket = Ticket;
-
-    async fn admit(&self, head: &Request<()>, length: u64) -> std::result::Result<Ticket, Answer> {
-        let Some((grant, device)) = self.grants.of(head.headers()) else {
-            tokio::time::sleep(GUESS_PAUSE).await;
-            let text = "no device has this token";
-            return Err(Answer::problem(StatusCode::UNAUTHORIZED, Code::Refused, text).close());
-        };
-        let ticket = self.ticket(head, grant)?;
+impl Log {
+    async fn enter(
+        &self,
+        head: &Request<()>,
+        length: u64,
+        grant: &Grant,
+        token: TokenDigest,
+    ) -> std::result::Result<Ticket, Answer> {
+        let mut ticket = self.ticket(head, grant, token)?;
         let limit = self.limits.body_bytes;
         if length > limit as u64 {
             return Err(too_large(format!("a body of {length} bytes is larger than {limit}")));
         }
-        match self.charge(device, length) {
+        let (rate, now) = (self.limits.rate, self.clock.monotonic());
+        match self.device(token, |device| device.bucket.take(rate, length as f64, now)) {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::time::sleep(wait).await,
             Err(wait) => {
@@ -214,10 +260,21 @@ impl App for Log {
                 return Err(problem.retry_after(wait.as_secs().saturating_add(1)));
             }
         }
+        // Not more than a body's limit, so it fits a semaphore.
+        let permits = u32::try_from(length).unwrap_or(u32::MAX);
+        let share = self.device(token, |device| device.bytes.clone()).acquire_many_owned(permits);
+        match tokio::time::timeout(SHARE_PATIENCE, share).await {
+            Ok(Ok(room)) => ticket._room = Some(room),
+            _ => {
+                let text = "this device's other bodies take all the room that it has";
+                let problem = Answer::problem(StatusCode::TOO_MANY_REQUESTS, Code::Refused, text);
+                return Err(problem.retry_after(1));
+            }
+        }
         Ok(ticket)
     }
 
-    async fn answer(&self, ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {
+    async fn store(&self, ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {
         if ticket.look {
             let facts =
                 json!({ "topic": ticket.topic, "device": ticket.grant.device, "keys": ticket.grant.keys });
@@ -245,6 +302,44 @@ impl App for Log {
             Ok(Err(e)) => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, e.code(), e.what()).retry_after(1),
             Err(_) => busy("the topic's writer ended".into()),
         }
+    }
+}
+
+impl App for Log {
+    type Ticket = Ticket;
+
+    async fn admit(&self, head: &Request<()>, length: u64) -> std::result::Result<Ticket, Answer> {
+        let Some((grant, token)) = self.grants.of(head.headers()) else {
+            self.told.refused(UNKNOWN, StatusCode::UNAUTHORIZED);
+            tokio::time::sleep(GUESS_PAUSE).await;
+            let text = "no device has this token";
+            return Err(Answer::problem(StatusCode::UNAUTHORIZED, Code::Refused, text).close());
+        };
+        let entered = self.enter(head, length, grant, token).await;
+        entered.inspect_err(|answer| self.told.refused(&grant.device, answer.status))
+    }
+
+    fn seat(&self, ticket: &Ticket) -> std::result::Result<Option<OwnedSemaphorePermit>, Answer> {
+        let seats = self.device(ticket.token, |device| device.seats.clone());
+        seats.try_acquire_owned().map(Some).map_err(|_| {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            self.told.refused(&ticket.grant.device, status);
+            let text = format!("this device has {} connections already", self.limits.connections);
+            Answer::problem(status, Code::Refused, text).retry_after(1).close()
+        })
+    }
+
+    fn turned_away(&self, status: StatusCode) {
+        self.told.refused(UNKNOWN, status);
+    }
+
+    async fn answer(&self, ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {
+        let device = ticket.grant.device.clone();
+        let answer = self.store(ticket, head, body).await;
+        if answer.status != StatusCode::OK {
+            self.told.refused(&device, answer.status);
+        }
+        answer
     }
 }
 

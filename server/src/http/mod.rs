@@ -4,12 +4,15 @@
 //! Owns: how many connections there are, how many bytes of bodies wait in memory, and the end. `wire` speaks the
 //!       protocol on one connection; TLS is a proxy's.
 //!
-//! P1  Beyond `connections` a peer is told so and closed; it never holds up those that are there.
-//! P2  Bodies in memory, over all connections, are at most `waiting_bytes` together.
+//! P1  Beyond `connections` a peer is told so and closed; it never holds up those that are there. A peer that shows
+//!     no good token gives its place back within `patience`, twice.
+//! P2  Bodies in memory, over all connections, are at most `waiting_bytes` together. Each is counted as long as it
+//!     was told to be, and has to come at a least rate.
 //! P3  A stop closes connections between requests; those that wait for an answer get it, within `GRACE`.
 
 pub mod grants;
 pub mod log;
+pub mod told;
 mod wire;
 
 use std::net::TcpListener;
@@ -18,7 +21,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use ureq_proto::http::{Request, StatusCode};
 use weir_contract::{Code, Error, Result};
 
@@ -79,6 +82,15 @@ pub trait App: Send + Sync + 'static {
         length: u64,
     ) -> impl Future<Output = std::result::Result<Self::Ticket, Answer>> + Send;
 
+    /// A place for a connection whose first token was good, held until it ends; an answer where its device has too
+    /// many.
+    fn seat(&self, _ticket: &Self::Ticket) -> std::result::Result<Option<OwnedSemaphorePermit>, Answer> {
+        Ok(None)
+    }
+
+    /// A peer was refused before anybody looked at its head.
+    fn turned_away(&self, _status: StatusCode) {}
+
     fn answer(
         &self,
         ticket: Self::Ticket,
@@ -94,12 +106,15 @@ pub struct Room {
     pub connections: usize,
     /// Bytes of bodies that are read and not answered, over all connections.
     pub waiting_bytes: usize,
+    /// How long a peer without a good token may say nothing or be at its head, and how long any may take for the
+    /// bytes that a body's least rate asks for.
+    pub patience: Duration,
 }
 
 impl Default for Room {
     /// 128 devices with four topics each; 64 MiB hold eight of the largest bodies. Eyeballed.
     fn default() -> Self {
-        Self { connections: 512, waiting_bytes: 64 << 20 }
+        Self { connections: 512, waiting_bytes: 64 << 20, patience: Duration::from_secs(5) }
     }
 }
 
@@ -128,11 +143,14 @@ pub fn serve(listener: TcpListener, app: impl App, room: Room, stopping: impl Fn
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                     Ok((stream, _)) => match connections.clone().try_acquire_owned() {
-                        Err(_) => turn_away(&stream),
+                        Err(_) => {
+                            app.turned_away(StatusCode::SERVICE_UNAVAILABLE);
+                            turn_away(&stream);
+                        }
                         Ok(place) => {
                             let (app, bytes, stopped) = (app.clone(), bytes.clone(), stopped.clone());
                             tokio::spawn(async move {
-                                wire::talk(stream, &*app, &bytes, stopped).await;
+                                wire::talk(stream, &*app, &bytes, room.patience, stopped).await;
                                 drop(place);
                             });
                         }

@@ -7,9 +7,11 @@
 //! |---------------|------------------------------------------------------------------|
 //! | between heads | nothing for `IDLE`, or a stop: closed, silently                  |
 //! | a head        | `HEAD_PATIENCE`: 408; above `HEAD_BYTES_MAX`: 431; broken: 400   |
-//! | a body        | `BODY_PATIENCE`: 408. In chunks, or of no told length: 411       |
+//! | a body        | `BODY_PATIENCE`, or slower than `BODY_RATE`: 408. In chunks, or  |
+//! |               | of no told length: 411                                           |
 //! | an answer     | `ANSWER_PATIENCE` for a peer that does not read                  |
 //!
+//! C0  Until its first good token a peer has the room's `patience` for both the silence and the head.
 //! C1  A body is read only after the app took its head, and only as many bytes as were told.
 //! C2  After an answer that leaves a body unread the connection ends: its bytes are never taken for a head. What
 //!     the peer is still sending is thrown away for a while, so that it sees the answer and not a reset.
@@ -19,7 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use ureq_proto::BodyMode;
 use ureq_proto::http::{Request, StatusCode, Version, header};
@@ -32,6 +34,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes a second that a body comes at, at least: a shared link of 1 Mbit/s has more. Eyeballed.
+const BODY_RATE: f64 = 16_384.0;
 /// A frame's facts are under 1 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// What is thrown away at most behind a refusal, and for how long.
@@ -49,35 +53,51 @@ struct Head {
     last: bool,
 }
 
+/// What a connection meets, and what it was found to be.
+struct Door<'a, A> {
+    app: &'a A,
+    bytes: &'a Semaphore,
+    patience: Duration,
+    /// It showed a good token.
+    known: bool,
+    _seat: Option<OwnedSemaphorePermit>,
+}
+
 /// Talks until one side ends it.
 pub async fn talk<A: App>(
     mut stream: TcpStream,
     app: &A,
     bytes: &Semaphore,
+    patience: Duration,
     mut stopped: watch::Receiver<bool>,
 ) {
     let _slower_without = stream.set_nodelay(true);
     let mut buffer = Vec::new();
+    let mut door = Door { app, bytes, patience, known: false, _seat: None };
     loop {
+        let (idle, head) = if door.known { (IDLE, HEAD_PATIENCE) } else { (patience, patience) };
         if buffer.is_empty() {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|s| *s) => return,
-                first = timeout(IDLE, stream.read_buf(&mut buffer)) => {
+                first = timeout(idle, stream.read_buf(&mut buffer)) => {
                     if !matches!(first, Ok(Ok(count)) if count > 0) {
                         return;
                     }
                 }
             }
         }
-        let head = match read_head(&mut stream, &mut buffer).await {
+        let head = match read_head(&mut stream, &mut buffer, head).await {
             Ok(Some(head)) => head,
             Ok(None) => return,
-            Err(answer) => return part(&mut stream, &answer, false).await,
+            Err(answer) => {
+                app.turned_away(answer.status);
+                return part(&mut stream, &answer, false).await;
+            }
         };
         let is_head = head.request.method() == "HEAD";
         let (length, last) = (head.length, head.last);
-        let answer = match serve_one(&mut stream, &mut buffer, app, bytes, head).await {
+        let answer = match serve_one(&mut stream, &mut buffer, &mut door, head).await {
             Ok(answer) => answer,
             // The body, or a part of it, is still on its way.
             Err(Some(answer)) if length > 0 => return part(&mut stream, &answer, is_head).await,
@@ -99,6 +119,7 @@ pub async fn talk<A: App>(
 async fn read_head(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
+    patience: Duration,
 ) -> std::result::Result<Option<Head>, Answer> {
     let bad = |why: String| Answer::problem(StatusCode::BAD_REQUEST, Code::BadRecord, why).close();
     let read = async {
@@ -121,7 +142,7 @@ async fn read_head(
             }
         }
     };
-    match timeout(HEAD_PATIENCE, read).await {
+    match timeout(patience, read).await {
         Ok(head) => head,
         Err(_) => Err(too_slow("the head")),
     }
@@ -170,37 +191,64 @@ fn head_of(request: Request<()>, got: RecvRequestResult) -> std::result::Result<
 async fn serve_one<A: App>(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
-    app: &A,
-    bytes: &Semaphore,
+    door: &mut Door<'_, A>,
     head: Head,
 ) -> std::result::Result<Answer, Option<Answer>> {
+    let app = door.app;
+    let turned_away = |answer: Answer| {
+        app.turned_away(answer.status);
+        Some(answer)
+    };
     let ticket = app.admit(&head.request, head.length).await.map_err(Some)?;
-    let length = u32::try_from(head.length).map_err(|_| Some(too_slow("the body")))?;
+    if !door.known {
+        door._seat = app.seat(&ticket).map_err(Some)?;
+        door.known = true;
+    }
+    let length = u32::try_from(head.length).map_err(|_| turned_away(too_slow("the body")))?;
     // Held until the answer is known: the body is in memory so long.
-    let _room = match timeout(BODY_PATIENCE, bytes.acquire_many(length)).await {
+    let _room = match timeout(BODY_PATIENCE, door.bytes.acquire_many(length)).await {
         Ok(Ok(room)) => room,
         _ => {
             let text = "too many bodies wait already";
             let busy = Answer::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Refused, text);
-            return Err(Some(busy.retry_after(1)));
+            return Err(turned_away(busy.retry_after(1)));
         }
     };
     if !head.go_on.is_empty() && timeout(ANSWER_PATIENCE, stream.write_all(&head.go_on)).await.is_err() {
         return Err(None);
     }
     let length = length as usize;
+    let mut body = buffer.drain(..length.min(buffer.len())).collect::<Vec<u8>>();
+    let patience = door.patience;
+    // What has to come within each `patience`, or the rest.
+    let step = (BODY_RATE * patience.as_secs_f64()).max(1.0) as usize;
     let read = async {
-        let mut body = buffer.drain(..length.min(buffer.len())).collect::<Vec<u8>>();
         while body.len() < length {
-            let left = (length - body.len()) as u64;
-            match (&mut *stream).take(left).read_buf(&mut body).await {
-                Ok(count) if count > 0 => {}
-                _ => return None,
+            let goal = length.min(body.len() + step);
+            let more = async {
+                while body.len() < goal {
+                    let left = (goal - body.len()) as u64;
+                    match (&mut *stream).take(left).read_buf(&mut body).await {
+                        Ok(count) if count > 0 => {}
+                        _ => return false,
+                    }
+                }
+                true
+            };
+            match timeout(patience, more).await {
+                Ok(true) => {}
+                Ok(false) => return Err(None),
+                Err(_) => return Err(Some(too_slow("the body"))),
             }
         }
-        Some(body)
+        Ok(())
     };
-    let body = timeout(BODY_PATIENCE, read).await.map_err(|_| Some(too_slow("the body")))?.ok_or(None)?;
+    match timeout(BODY_PATIENCE, read).await {
+        Ok(Ok(())) => {}
+        Ok(Err(None)) => return Err(None),
+        Ok(Err(Some(slow))) => return Err(turned_away(slow)),
+        Err(_) => return Err(turned_away(too_slow("the body"))),
+    }
     Ok(app.answer(ticket, head.request, body).await)
 }
 

@@ -12,6 +12,7 @@ pub mod models;
 pub mod ports;
 pub mod program;
 pub mod reference;
+pub mod retain;
 pub mod stop;
 pub mod topic;
 pub mod usage;

@@ -193,6 +193,11 @@ impl Site {
         stored
     }
 
+    /// What the server that was started last said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.path("said")).unwrap()
+    }
+
     /// The scans of the log, in its order, copies included.
     pub fn scans(&self) -> Vec<Scan> {
         let scan = |(headers, value): Stored| {
@@ -292,14 +297,19 @@ impl Drop for Running {
 pub struct Server(Running);
 
 impl Server {
-    /// Starts it and waits until it answers.
+    /// Starts it and waits until it answers. What it says goes to the file `said`.
     pub fn start(site: &Site) -> Self {
+        Self::with(site, &[])
+    }
+
+    pub fn with(site: &Site, more: &[&str]) -> Self {
         let listen = format!("127.0.0.1:{}", site.port);
         let log = format!("log:{}", site.path("log"));
         let topics = "scans,detections,health,frames";
         let args =
             ["log-server", "--listen", &listen, "--tokens", "tokens", "--log", &log, "--topics", topics];
-        let child = site.weir(&args).stderr(Stdio::null()).spawn().unwrap();
+        let said = std::fs::File::create(site.path("said")).unwrap();
+        let child = site.weir(&[&args, more].concat()).stderr(said).spawn().unwrap();
         let mut server = Self(Running(child));
         let request = format!(
             "GET /v1/log/scans HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",

@@ -15,11 +15,14 @@ struct Rig {
     address: SocketAddr,
     folder: std::path::PathBuf,
     stop: Arc<AtomicBool>,
+    told: Arc<Told>,
     thread: Option<std::thread::JoinHandle<()>>,
     _root: tempfile::TempDir,
 }
 
 const TOKEN: &str = "correct horse";
+/// Of d2.
+const OTHER: &str = "other horse";
 /// A record.
 const ONE: &[u8] = b"{\"event_id\":\"d1/b/1\"}";
 
@@ -53,9 +56,12 @@ impl Rig {
         let mut writer = Writer::open(&folder, WriterOptions::default()).unwrap();
         let append: Append = Box::new(move |records: Vec<Incoming>| append(&mut writer, &records));
         let digest: String = Sha256::digest(TOKEN).iter().map(|b| format!("{b:02x}")).collect();
-        let grants = Grants::parse("tokens", &format!("# devices\nd1 {digest} W1,W2 # dock\n")).unwrap();
+        let other: String = Sha256::digest(OTHER).iter().map(|b| format!("{b:02x}")).collect();
+        let grants = format!("# devices\nd1 {digest} W1,W2 # dock\nd2 {other} W1\n");
+        let grants = Grants::parse("tokens", &grants).unwrap();
         let topics = BTreeMap::from([("scans".to_owned(), append)]);
         let log = Log::new(topics, grants, limits, Arc::new(WallClock)).unwrap();
+        let told = log.told();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -63,7 +69,7 @@ impl Rig {
         let thread = std::thread::spawn(move || {
             serve(listener, log, room, || stopping.load(Ordering::SeqCst)).unwrap();
         });
-        Self { address, folder, stop, thread: Some(thread), _root: root }
+        Self { address, folder, stop, told, thread: Some(thread), _root: root }
     }
 
     fn connect(&self) -> TcpStream {
@@ -313,7 +319,7 @@ fn a_device_that_sends_too_fast_is_slowed_then_refused() {
 
 #[test]
 fn beyond_its_connections_the_port_says_so_and_serves_on() {
-    let room = Room { connections: 2, ..Room::default() };
+    let room = Room { connections: 2, patience: Duration::from_secs(60), ..Room::default() };
     let rig = Rig::with(Limits::default(), room, |_, _| Ok(()));
     let (idle, _other) = (rig.connect(), rig.connect());
     let until = WallClock.monotonic() + Duration::from_secs(30);
@@ -349,7 +355,15 @@ fn a_disk_that_refuses_promises_nothing_and_may_come_back() {
     });
     let (status, head, text) = rig.post("weir-key: W1", ONE);
     assert!(status == 503 && text.contains("W0505") && head.contains("retry-after: 1"), "{head} {text}");
+    let later = |seconds| rig.told.lines(WallClock.monotonic() + Duration::from_secs(seconds));
+    let said = later(5);
+    assert!(said.iter().any(|l| l.starts_with("W0505") && l.contains("scans")), "{said:?}");
+    assert!(said.iter().any(|l| l.contains("d1 503 (1 times)")), "{said:?}");
+    assert!(later(6).is_empty(), "once");
     assert_eq!(rig.post("weir-key: W1", ONE).0, 200);
+    let said = later(100);
+    assert!(matches!(&said[..], [over] if over.starts_with("W0505 is over")), "{said:?}");
+    assert_eq!(rig.told.summary()["records"]["scans"], 1);
 }
 
 #[test]
@@ -399,6 +413,8 @@ fn what_waits_is_the_body_and_a_span_for_each_line() {
         key: b"W1"[..].into(),
         grant: Grant { device: "d1".into(), keys: vec!["W1".into()] },
         look: false,
+        token: [0; 32],
+        _room: None,
     };
     let mut headers = ureq_proto::http::HeaderMap::new();
     headers.insert("content-type", "application/x-ndjson".parse().unwrap());
@@ -421,3 +437,5 @@ fn what_waits_is_the_body_and_a_span_for_each_line() {
     };
     assert_eq!(read.into_incoming(), [all]);
 }
+
+mod fair;
