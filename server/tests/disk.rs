@@ -1,4 +1,4 @@
-//! A disk that is full under `weir run`: what can go on goes on, the rest waits and says so, the old
+//! A disk that is full under `weir run` and `weir log-server`: what can go on goes on, the rest waits and says so, the old
 //! checkpoint stays, and with space the run goes on by itself or at its next start. Nothing is lost.
 //!
 //! Mounts small file systems in memory, so it runs as root, as CI does.
@@ -7,7 +7,8 @@
 #[allow(dead_code, reason = "shared with the tests of the command line")]
 mod rig;
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -261,4 +262,52 @@ fn a_full_disk_under_the_embedded_log() {
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_sums(&said.summary());
     floor.assert_whole();
+}
+
+/// Posts 64 KiB to the log server; the answer's status, none where it does not answer.
+fn post(port: u16, number: u32) -> Option<u16> {
+    let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
+    let head = format!(
+        "POST /v1/log/scans HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer test\r\nweir-key: W1\r\n\
+         weir-header-event-id: d1/b/{number}\r\ncontent-length: 65536\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), &[7; 65_536]].concat()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_full_disk_under_the_log_server() {
+    /// SHA-256 of the token `test`.
+    const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let rig = Rig::new();
+    let small = Small::new(&rig, "small");
+    rig.write("tokens", &format!("d1 {DIGEST} W1\n"));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (listen, log) = (format!("127.0.0.1:{port}"), format!("log:{}", rig.text("small/log")));
+    let args = ["log-server", "--tokens", "tokens", "--topics", "scans", "--listen", &listen, "--log", &log];
+    let server = rig.start(&args);
+    until("a record", || post(port, 1) == Some(200));
+
+    small.fill();
+    until("a refusal", || post(port, 2) == Some(503));
+    // Longer than what is not told, and many requests.
+    for number in 3..13 {
+        assert_eq!(post(port, number), Some(503));
+        std::thread::sleep(WHILE / 10);
+    }
+    small.free();
+    until("a record by itself", || post(port, 13) == Some(200));
+    // The end is told once it lasts, too.
+    std::thread::sleep(WHILE);
+    server.signal("TERM");
+    let said = server.wait();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(said.err.matches("devices are answered 503").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("W0505 is over after").count(), 1, "{}", said.err);
+    assert!(said.err.contains("refused, by device and status: d1 503"), "{}", said.err);
+    let summary = said.summary();
+    assert_eq!(summary["records"]["scans"], 2, "{summary}");
+    assert!(summary["refused"]["d1"]["503"].as_u64().is_some_and(|n| n >= 11), "{summary}");
 }

@@ -15,7 +15,8 @@
 //! |        | warehouse that is not the key                                                          |
 //! | 404    | the topic is not one that devices write                                                |
 //! | 413    | the body, or its number of lines, is above the limit                                   |
-//! | 429    | the device sends faster than it may, by more than waiting mends: `retry-after`         |
+//! | 429    | the device sends faster than it may, by more than waiting mends, or has as many bytes  |
+//! |        | or connections under way as it may: `retry-after`                                      |
 //! | 503    | the disk refuses, or too much waits for it                                             |
 //!
 //! W1  An answer of 200 means durable, all of it. Any other answer: nothing is promised, and of a request that broke no

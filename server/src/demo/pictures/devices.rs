@@ -17,6 +17,9 @@ use super::draw::SCRIPT;
 /// Topics that devices write.
 pub const TOPICS: [&str; 3] = ["scans", "device_health", "frames"];
 
+/// Beginning of the line with the door's own counts: the demo has its own.
+const COUNTS: char = '{';
+
 /// Asked to end when it is dropped.
 struct Process {
     child: Child,
@@ -151,7 +154,8 @@ fn door(tokens: &Path, log: &Path, partitions: u32) -> Result<(Process, String)>
         (Ok(_), Some(address)) => {
             // Whatever it says later is for people, and it must not wait for them.
             std::thread::spawn(move || {
-                for line in lines.lines().map_while(std::result::Result::ok) {
+                let lines = lines.lines().map_while(std::result::Result::ok);
+                for line in lines.filter(|line| !line.starts_with(COUNTS)) {
                     eprintln!("{line}");
                 }
             });

@@ -165,6 +165,9 @@ pub fn records(
     let kind = headers.get(header::CONTENT_TYPE).map(|t| t.as_bytes()).unwrap_or_default();
     let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     if kind.eq_ignore_ascii_case(b"application/x-ndjson") {
+        if let Some(name) = headers.keys().find(|name| name.as_str().starts_with(wire::HTTP_PREFIX)) {
+            return Err(bad(format!("lines have no headers, but {name} is there")));
+        }
         return of_lines(ticket, body, limit);
     }
     let headers = own_headers(headers)?;

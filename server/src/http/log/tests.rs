@@ -205,6 +205,7 @@ fn what_is_refused_says_why_as_json() {
         (with(id), b"{\"warehouse\":\"W2\"}", 403, "W0402"),
         (with(id), b"{\"warehouse\":5}", 400, "W0101"),
         (post(&lines), b"{\"event_id\":\"d1/b/1\",\"warehouse\":\"W2\"}", 403, "W0402"),
+        (post(&format!("{lines}\r\n{id}")), ONE, 400, "W0101"),
         // What weir itself says of its records.
         (with(&format!("{id}\r\nweir-header-weir-id: {}", "0".repeat(32))), b"bytes", 400, "W0101"),
         (with(&format!("{id}\r\nweir-header-weir-version: 2")), b"bytes", 400, "W0101"),
