@@ -70,21 +70,25 @@ impl Instance {
             if self.now() < *again {
                 return Ok(false);
             }
-            self.feed.owed = None;
             self.write_mark()?;
-            if self.feed.owed.is_none() {
+            if self.feed.unwritten.is_none() {
                 self.deliver()?;
-            }
-            if self.feed.owed.is_none() {
-                self.world.away.over(&Who::Instance(self.index));
-                // Nobody looked meanwhile: what was silent has to prove it anew.
-                self.lanes.iter_mut().for_each(TaskLane::stir);
             }
         }
         Ok(self.owes().is_none())
     }
 
-    /// Commits what was handed to the outputs; owed where a peer or the disk is away.
+    /// Nothing is owed any more, whoever tried it again: a step, a cut or the end.
+    fn paid(&mut self) {
+        if self.feed.owed.take().is_some() {
+            self.world.away.over(&Who::Instance(self.index));
+            // Nobody looked meanwhile: what was silent has to prove it anew.
+            self.lanes.iter_mut().for_each(TaskLane::stir);
+        }
+    }
+
+    /// Commits what was handed to the outputs; owed where a peer or the disk is away. With that an
+    /// instance has paid, unless a mark is still to be written.
     pub fn deliver(&mut self) -> Result<()> {
         let (world, since) = (Arc::clone(&self.world), self.now());
         // A side stream's writer is opened late and so fenced late: a replaced owner must not come so far.
@@ -93,7 +97,12 @@ impl Instance {
             false => Ok(()),
         };
         match looked.and_then(|()| self.outputs.commit(&world.ports)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if self.feed.unwritten.is_none() {
+                    self.paid();
+                }
+                Ok(())
+            }
             Err(error) => self.owe(error, since),
         }
     }
