@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use weir_contract::event::version_of;
@@ -142,6 +142,7 @@ impl Program {
             feed_frontiers: (0..graph.tasks).map(|_| AtomicI64::new(NOTHING)).collect(),
             bytes: (0..instances).map(|_| AtomicUsize::new(0)).collect(),
             feed_bytes: (0..graph.tasks).map(|_| AtomicUsize::new(0)).collect(),
+            stands: (0..instances).map(|_| AtomicBool::new(false)).collect(),
             graph,
             controls,
             away: Away::default(),

@@ -1,7 +1,7 @@
 //! What all instances of a running program share: the graph, the inboxes, the ports, and the figures
 //! that admission goes by. Owns nothing that decides a result.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use super::away::Away;
 use super::controls::Controls;
@@ -27,6 +27,8 @@ pub struct World {
     pub bytes: Vec<AtomicUsize>,
     /// Bytes that each task holds for exchanges: lanes and operators before them.
     pub feed_bytes: Vec<AtomicUsize>,
+    /// Whether an instance stands still, so that its inbox only grows.
+    pub stands: Vec<AtomicBool>,
 }
 
 impl World {
@@ -35,6 +37,11 @@ impl World {
         let held = self.bytes[self.graph.tasks..].iter().chain(&self.feed_bytes);
         held.map(|b| b.load(Ordering::Relaxed)).sum::<usize>()
             + self.inboxes.iter().map(Inbox::bytes).sum::<usize>()
+    }
+
+    /// Whether a shard stands still: nothing that is read for it makes anything smaller.
+    pub fn shard_stands(&self) -> bool {
+        self.stands[self.graph.tasks..].iter().any(|s| s.load(Ordering::Relaxed))
     }
 
     /// The earliest time at which a change of reference tables may take effect where `passed` is the

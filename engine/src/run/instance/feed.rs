@@ -8,6 +8,7 @@
 //! O2  Time in which an instance stood still is no silence of its sources.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use weir_contract::{Error, Result};
@@ -48,6 +49,12 @@ impl Instance {
     /// Lets it stand still for a reason that is not its own, or go on.
     pub fn stand(&mut self, why: Option<Error>) {
         self.feed.stands = why;
+        self.say();
+    }
+
+    /// Says to all whether it stands.
+    fn say(&self) {
+        self.world.stands[self.index].store(self.owes().is_some(), Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -61,6 +68,7 @@ impl Instance {
         }
         self.world.away.met(Who::Instance(self.index), &error, since);
         self.feed.owed = Some((error, self.now() + AGAIN));
+        self.say();
         Ok(())
     }
 
@@ -81,6 +89,7 @@ impl Instance {
     /// Nothing is owed any more, whoever tried it again: a step, a cut or the end.
     fn paid(&mut self) {
         if self.feed.owed.take().is_some() {
+            self.say();
             self.world.away.over(&Who::Instance(self.index));
             // Nobody looked meanwhile: what was silent has to prove it anew.
             self.lanes.iter_mut().for_each(TaskLane::stir);

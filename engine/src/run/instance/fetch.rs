@@ -6,8 +6,9 @@
 //! F1  Of the lanes that read for a task's own outputs, the one that holds the others back may always
 //!     fetch; the others only while the task is under its budget. They never look at an exchange.
 //! F2  Of the lanes that read for exchanges, in all tasks, the one with the lowest watermark may always
-//!     fetch; the others only while the exchanges' account is under its budget.
-//! F3  A lane that saw the end of its log looks on: what arrives there first is taken at once.
+//!     fetch; the others only while the exchanges' account is under its budget. Over it and while a shard
+//!     stands still, none of them fetches: what they read would only pile up before it.
+//! F3  But for that, a lane that saw the end of its log looks on: what arrives there first is taken at once.
 //! F4  An idle mark is durable before it has effect, and lies behind everything that any lane of its
 //!     partition took, so that all of them take it at the same place.
 
@@ -39,15 +40,15 @@ impl Instance {
         let frontiers = world.feed_frontiers.iter().map(|f| f.load(Ordering::Relaxed));
         let feed_lowest = frontiers.min().unwrap_or(NOTHING);
         let feed_over = world.exchange_bytes() > world.options.memory_bytes / 2;
+        let feed_full = feed_over && world.shard_stands();
         let may = |over: bool, lowest: i64, watermark: i64| !over || watermark <= lowest;
         self.lanes
             .iter()
-            .map(|lane| {
-                lane.at_rest()
-                    || match lane.flow {
-                        Flow::Task => may(task_over, task_lowest, lane.watermark()),
-                        Flow::Exchange => may(feed_over, feed_lowest, lane.watermark()),
-                    }
+            .map(|lane| match lane.flow {
+                Flow::Exchange if feed_full => false,
+                _ if lane.at_rest() => true,
+                Flow::Task => may(task_over, task_lowest, lane.watermark()),
+                Flow::Exchange => may(feed_over, feed_lowest, lane.watermark()),
             })
             .collect()
     }
@@ -58,7 +59,9 @@ impl Instance {
         let (world, now) = (Arc::clone(&self.world), self.now());
         if fetch && self.feed.fetched.is_empty() {
             for (at, may) in self.admitted().into_iter().enumerate() {
-                if may && let Some(got) = self.lanes[at].fetch(world.options.batch_rows)? {
+                if !may {
+                    self.lanes[at].stir();
+                } else if let Some(got) = self.lanes[at].fetch(world.options.batch_rows)? {
                     self.feed.fetched.push((at, got));
                 }
             }
