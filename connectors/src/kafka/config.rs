@@ -8,6 +8,7 @@
 //! C2  SASL without TLS needs `insecure = 'true'` spelled out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -289,20 +290,29 @@ fn look_up(property: &str, value: &str) -> Result<String> {
 /// What is wrong with the brokers right now, as `W0401`; nothing where all is well. A reader that
 /// finds the broker away goes on trying and says so here.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<Option<Error>>>);
+pub struct Health {
+    now: Arc<Mutex<Option<Error>>>,
+    /// How often a trouble was met so far.
+    met: Arc<AtomicU64>,
+}
 
 impl Health {
     pub fn get(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn met(&self) -> u64 {
+        self.met.load(Ordering::Relaxed)
     }
 
     pub fn well(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Keeps the first trouble of an outage. Whoever runs a program says it, once for all its topics.
     pub fn trouble(&self, error: Error) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.met.fetch_add(1, Ordering::Relaxed);
+        let mut held = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
             tracing::info!(code = %error.code(), "{}", error.what());
             *held = Some(error);

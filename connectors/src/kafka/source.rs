@@ -113,6 +113,10 @@ impl Source for KafkaSource {
     fn trouble(&self) -> Option<Error> {
         self.health.get()
     }
+
+    fn troubles(&self) -> u64 {
+        self.health.met()
+    }
 }
 
 struct Reader {

@@ -7,10 +7,13 @@
 //!       nothing new meanwhile; everything else is a fault.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use weir_contract::{Code, Error};
+
+use super::silence::LOOKS;
 
 /// Shorter troubles are not told: a reconnect is no outage. Eyeballed.
 const LASTS: Duration = Duration::from_secs(1);
@@ -35,23 +38,41 @@ pub enum Who {
 
 /// What is away now, by who met it: the error, and since when.
 #[derive(Default)]
-pub struct Away(Mutex<BTreeMap<Who, (Error, Duration)>>);
+pub struct Away {
+    held: Mutex<BTreeMap<Who, (Error, Duration)>>,
+    troubles: AtomicU64,
+}
 
 impl Away {
     /// The first error of an outage is the one that is told.
     pub fn met(&self, who: Who, error: &Error, since: Duration) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.code() == Code::Connect {
+            self.troubles.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.entry(who).or_insert_with(|| (error.clone(), since));
     }
 
     pub fn over(&self, who: &Who) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(who);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(who);
+    }
+
+    /// A peer did what it was asked for after so long: one that was waited for was away, too.
+    pub fn answered(&self, after: Duration) {
+        if after > LOOKS {
+            self.troubles.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a peer could not be reached so far, or only after a wait. Not how many outages there were.
+    pub fn troubles(&self) -> u64 {
+        self.troubles.load(Ordering::Relaxed)
     }
 
     /// The earliest of each kind.
     fn kinds(&self) -> BTreeMap<Code, (Error, Duration)> {
         let mut kinds: BTreeMap<Code, (Error, Duration)> = BTreeMap::new();
-        for (error, since) in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for (error, since) in self.held.lock().unwrap_or_else(PoisonError::into_inner).values() {
             match kinds.get(&error.code()) {
                 Some((_, earlier)) if earlier <= since => {}
                 _ => {

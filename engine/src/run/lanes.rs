@@ -6,7 +6,7 @@
 //!
 //! L1  A fetched batch gets its fates only after the control log was read to an end asked for after
 //!     the fetch (where somebody else writes the marks), or holds only marks of this instance.
-//! L2  Silence counts only while the position is confirmed at the high watermark.
+//! L2  Silence counts only while the position is confirmed at the high watermark, and not over an outage.
 //! L3  A partition that is read for the task and for an exchange has a lane for each. Both see the same
 //!     records and marks, so they give the same fates; what is counted or told is the first one's.
 
@@ -22,7 +22,7 @@ use super::graph::{Flow, Step, StepId};
 use super::options::Ports;
 use super::silence::Silence;
 use crate::base::NOTHING;
-use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch};
+use crate::source::{FetchLimit, Fetched, Partition, PartitionReader, Payload, RawBatch, Source};
 use crate::sql::catalog::{AppendTime, TableSpec};
 use crate::state::{Loader, Saver};
 use crate::watermark::{Lane, LaneSpec, Taken};
@@ -50,6 +50,8 @@ pub struct TaskLane {
     pub caught_up: bool,
     pub ended: bool,
     silence: Silence,
+    /// The log that the reader reads.
+    log: Option<Arc<dyn Source>>,
     /// Watermarks of all partitions of all sources, for a partition that never had a record.
     watermarks: Arc<BTreeMap<(usize, u32), AtomicI64>>,
 }
@@ -81,6 +83,7 @@ impl TaskLane {
             caught_up: false,
             ended: false,
             silence: Silence::default(),
+            log: None,
             watermarks,
         })
     }
@@ -99,6 +102,7 @@ impl TaskLane {
         self.end = (partition.bounded && source.until_end()).then_some(partition.end);
         self.until =
             ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
+        self.log = Some(Arc::clone(source));
         if !self.ended {
             let reader = source.open(self.partition, from).map_err(|e| e.or_at(self.place()))?;
             self.reader = Some(reader);
@@ -158,13 +162,14 @@ impl TaskLane {
         Ok(Some(fetched))
     }
 
-    /// Gives a fetched batch its fates.
-    pub fn take(&mut self, fetched: Fetched, now: Duration) -> Result<Option<Taken>> {
+    /// Gives a fetched batch its fates. `troubles` says how often peers of the run were in trouble.
+    pub fn take(&mut self, fetched: Fetched, now: Duration, troubles: u64) -> Result<Option<Taken>> {
         self.caught_up = fetched.caught_up;
         if fetched.batch.is_some() || !fetched.caught_up {
             self.stir();
         } else {
-            self.silence.confirm(now);
+            let own = self.log.as_ref().map_or(0, |log| log.troubles());
+            self.silence.confirm(now, troubles.wrapping_add(own));
         }
         let taken = match fetched.batch {
             Some(batch) => Some(self.lane.take(batch, fetched.next).map_err(|e| e.or_at(self.place()))?),

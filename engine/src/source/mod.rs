@@ -114,4 +114,10 @@ pub trait Source: Send + Sync {
     fn trouble(&self) -> Option<Error> {
         None
     }
+
+    /// How often the peer was found away so far, by whoever asked it: two looks with the same number had no
+    /// outage between them that anybody met.
+    fn troubles(&self) -> u64 {
+        0
+    }
 }

@@ -93,6 +93,7 @@ impl Instance {
             self.owe(error, since)?;
             return Ok(None);
         }
+        self.answered(since);
         self.effective.insert(version.change, at);
         Ok(Some(at))
     }

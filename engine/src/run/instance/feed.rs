@@ -61,6 +61,11 @@ impl Instance {
         self.world.ports.clock.monotonic()
     }
 
+    /// A peer did what it was asked for at this time.
+    pub(super) fn answered(&self, since: Duration) {
+        self.world.away.answered(self.now().saturating_sub(since));
+    }
+
     /// Stands still from now on where the cause passes by itself; else a fault.
     pub(super) fn owe(&mut self, error: Error, since: Duration) -> Result<()> {
         if !passes(&error) {
@@ -107,6 +112,7 @@ impl Instance {
         };
         match looked.and_then(|()| self.outputs.commit(&world.ports)) {
             Ok(()) => {
+                self.answered(since);
                 if self.feed.unwritten.is_none() {
                     self.paid();
                 }
@@ -129,6 +135,7 @@ impl Instance {
             self.feed.unwritten = Some(mark);
             return self.owe(error, since);
         }
+        self.answered(since);
         for lane in self.lanes.iter_mut().filter(|l| l.is_of(&mark)) {
             lane.mark(&mark);
             lane.marked();

@@ -77,11 +77,12 @@ impl Instance {
         if self.owes().is_some() {
             return Ok(busy);
         }
+        let troubles = world.away.troubles();
         for (at, got) in std::mem::take(&mut self.feed.fetched) {
             let lane = &mut self.lanes[at];
             let (step, name, first) = (lane.step, lane.table.name.clone(), lane.first);
             busy |= got.batch.is_some() || (got.ended && !lane.ended);
-            let Some(taken) = lane.take(got, now)? else { continue };
+            let Some(taken) = lane.take(got, now, troubles)? else { continue };
             if let Some(rows) = taken.rows {
                 self.give(step, vec![rows])?;
             }
