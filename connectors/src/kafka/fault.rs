@@ -24,6 +24,15 @@ pub fn of_code(code: RDKafkaErrorCode, doing: &str) -> Error {
     Error::new(kind(code), format!("{doing}: {code}"))
 }
 
+/// The same where no retry mends it: never an error that a run waits for.
+pub fn for_good(error: Error) -> Error {
+    match error.code() {
+        Code::Connect => Error::new(Code::Refused, error.what())
+            .act("operator: start the program again. Nothing that was read is lost, and nothing is doubled."),
+        _ => error,
+    }
+}
+
 fn kind(code: RDKafkaErrorCode) -> Code {
     use RDKafkaErrorCode as K;
     match code {
@@ -53,7 +62,22 @@ fn kind(code: RDKafkaErrorCode) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use weir_engine::run::away::passes;
+
     use super::*;
+
+    #[test]
+    fn what_no_retry_mends_is_not_waited_for() {
+        use RDKafkaErrorCode as K;
+        for code in
+            [K::OutOfOrderSequenceNumber, K::InvalidTransactionalState, K::State, K::Fatal, K::ProducerFenced]
+        {
+            let error = of_code(code, "committing");
+            assert!(!passes(&for_good(error.clone())), "{code:?}");
+            assert!(for_good(error.clone()).what().contains(error.what()), "{error}");
+        }
+        assert_eq!(for_good(of_code(K::Fenced, "committing")).code(), Code::Locked, "its own words stay");
+    }
 
     #[test]
     fn each_kind_names_who_acts() {

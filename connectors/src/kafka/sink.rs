@@ -20,21 +20,23 @@
 //! | Committing | the coordinator was asked          | ask again                             |
 //! | Aborting   | the transaction cannot be finished | abort, then everything from the start |
 
+mod landed;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::Message;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use weir_contract::event::Id;
 use weir_contract::wire;
 use weir_contract::{Clock, Code, Error, Result, WallClock};
 use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 
+use self::landed::{Delivery, Landed};
 use super::admin::{Admin, TopicSetup};
 use super::asker::{Asker, number};
 use super::config::{Context, Health, KafkaOptions};
@@ -107,9 +109,12 @@ impl SinkFactory for KafkaSink {
             .map_err(|e| fault::of(&e, &doing()))?;
         let start = WallClock.monotonic();
         while let Err(error) = producer.init_transactions(STEP) {
-            let retriable = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
-            if !retriable || WallClock.monotonic().saturating_sub(start) > OPEN_PATIENCE {
-                return Err(fault::of(&error, &doing()));
+            let ours = fault::of(&error, &doing());
+            if !matches!(&error, KafkaError::Transaction(e) if e.is_retriable()) {
+                return Err(fault::for_good(ours));
+            }
+            if WallClock.monotonic().saturating_sub(start) > OPEN_PATIENCE {
+                return Err(ours);
             }
         }
         Ok(Box::new(Writer {
@@ -129,68 +134,6 @@ impl SinkFactory for KafkaSink {
             unseen: BTreeMap::new(),
             dead: None,
         }))
-    }
-}
-
-/// Where the records of the running transaction landed.
-#[derive(Default)]
-struct Landed {
-    state: Mutex<Reports>,
-    grew: Condvar,
-}
-
-#[derive(Default)]
-struct Reports {
-    /// Records that landed or failed.
-    done: usize,
-    /// The highest offset a partition.
-    highest: BTreeMap<i32, i64>,
-}
-
-impl Landed {
-    fn clear(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Reports::default();
-    }
-
-    /// Waits until `records` landed or failed; false where that takes longer than `wait`.
-    fn wait(&self, records: usize, wait: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.grew.wait_timeout_while(state, wait, |reports| reports.done < records);
-        waited.unwrap_or_else(PoisonError::into_inner).0.done >= records
-    }
-
-    fn take(&self) -> BTreeMap<i32, i64> {
-        std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner)).highest
-    }
-}
-
-struct Delivery {
-    context: Context,
-    landed: Arc<Landed>,
-}
-
-impl ClientContext for Delivery {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.context.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error, reason);
-    }
-}
-
-impl ProducerContext for Delivery {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut state = self.landed.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.done += 1;
-        // A failed record fails the transaction, and `commit` hears of it there.
-        if let Ok(message) = result {
-            let highest = state.highest.entry(message.partition()).or_insert(-1);
-            *highest = (*highest).max(message.offset());
-        }
-        self.landed.grew.notify_all();
     }
 }
 
@@ -244,7 +187,10 @@ impl Writer {
         self.dead.clone().map_or(Ok(()), Err)
     }
 
+    /// From now on every call gives this error, so it is never one that is waited for: a run that ends on it
+    /// goes on at its next start.
     fn die(&mut self, error: Error) -> Error {
+        let error = fault::for_good(error);
         self.dead = Some(error.clone());
         error
     }
@@ -491,3 +437,6 @@ fn id_of(headers: Option<&impl Headers>) -> Option<Id> {
     let id = headers.iter().find(|header| header.key == wire::ID)?;
     Id::parse(std::str::from_utf8(id.value?).ok()?)
 }
+
+#[cfg(test)]
+mod tests;

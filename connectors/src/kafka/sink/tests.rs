@@ -1,0 +1,49 @@
+//! A writer against the broker that librdkafka has within itself, which gives errors on request.
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use weir_contract::Error;
+use weir_engine::run::away::passes;
+use weir_engine::sink::{OutRecord, SinkFactory};
+
+use super::KafkaSink;
+use crate::kafka::KafkaOptions;
+
+fn record(value: &str) -> OutRecord {
+    OutRecord {
+        id: None,
+        partition: Some(0),
+        key: Vec::new(),
+        value: value.into(),
+        headers: Vec::new(),
+        time_us: None,
+    }
+}
+
+#[test]
+fn a_dead_writer_is_not_waited_for() {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("events", 1, 1).unwrap();
+    let mut options = KafkaOptions::new(brokers.bootstrap_servers(), "events");
+    options.timeout = Duration::from_secs(60);
+    let factory = KafkaSink::new(options).unwrap();
+    let mut writer = factory.open("dead").unwrap();
+    writer.write(vec![record("one")]).unwrap();
+    writer.commit().unwrap();
+    let lost = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE;
+    brokers.request_errors(RDKafkaApiKey::EndTxn, &[lost]);
+    writer.write(vec![record("two")]).unwrap();
+    let first = writer.commit().unwrap_err();
+    assert!(!passes(&first), "{first}");
+    assert!(first.to_string().contains("start the program again"), "{first}");
+    // The broker is well again, the writer is not.
+    let again = |said: Result<(), Error>| assert_eq!(said.unwrap_err().code(), first.code());
+    again(writer.commit());
+    again(writer.write(vec![record("three")]));
+    // A new one of the same name, as after a restart, is.
+    let mut next = factory.open("dead").unwrap();
+    next.write(vec![record("two")]).unwrap();
+    next.commit().unwrap();
+}
