@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod small;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +18,8 @@ use weir_engine::detect::{Detector, Detectors, Found, Image};
 use weir_engine::run::{Options, Stop};
 use weir_engine::sql::plan::explain::explain;
 use weir_engine::sql::plan::ir::Op;
+use weir_engine::sql::plan::plan_with;
+use weir_engine::sql::{SourceFile, read};
 
 const TABLES: &str = "
 CREATE TABLE frames (
@@ -29,9 +32,9 @@ CREATE TABLE detections (id TEXT, warehouse TEXT, frame_uri TEXT, at TIMESTAMP, 
   y2 DOUBLE, model TEXT, model_sha256 TEXT) WITH (connector = 'memory', type = 'sink');
 ";
 
-fn program(from: &str) -> String {
+fn insert(from: &str) -> String {
     format!(
-        "{TABLES} INSERT INTO detections
+        "INSERT INTO detections
          SELECT f.event_id || '/' || coalesce(d.ordinality, 0) AS id, f.warehouse, f.frame_uri, f.captured_at AS at,
            d.label AS brand, d.confidence, d.x1, d.y2, 'says' AS model, model_sha256('says') AS model_sha256
          FROM frames AS f {from};"
@@ -92,7 +95,7 @@ struct Models(Says);
 impl Detectors for Models {
     fn open(&self, model: &str) -> Result<Arc<dyn Detector>> {
         match model {
-            "says" => Ok(Arc::new(self.0.clone())),
+            "says" | "also" => Ok(Arc::new(self.0.clone())),
             other => Err(Error::new(Code::NoModel, format!("no model `{other}`")).expected("says")),
         }
     }
@@ -157,8 +160,12 @@ fn naive(partition: u32, n: i64) -> std::result::Result<Vec<Value>, &'static str
 }
 
 fn world(from: &str, lanes: u32, frames: i64) -> (Small, Says) {
+    world_of(&insert(from), lanes, frames)
+}
+
+fn world_of(inserts: &str, lanes: u32, frames: i64) -> (Small, Says) {
     let says = Says::default();
-    let small = Small::with(&program(from), lanes, &Models(says.clone()));
+    let small = Small::with(&format!("{TABLES}{inserts}"), lanes, &Models(says.clone()));
     small.log.set_until_end("frames", true).unwrap();
     for partition in 0..lanes {
         for n in 0..frames {
@@ -281,9 +288,24 @@ fn the_kinds_of_joins_keep_what_they_say() {
 
 #[test]
 fn killed_and_started_again_each_frame_is_told_once() {
-    let (whole, _) = world(LEFT, 3, 120);
+    told_once(&insert(LEFT));
+}
+
+#[test]
+fn two_models_over_the_same_frames_tell_each_once_too() {
+    let refused = told_once(&insert(LEFT)).len();
+    // Both refuse the same images, for the same output.
+    let both = told_once(&[insert(LEFT), insert(&LEFT.replace("'says'", "'also'"))].join("\n"));
+    assert_eq!(both.len(), 2 * refused);
+    let ids: BTreeSet<_> = both.iter().map(|l| l.rsplit_once(' ').unwrap().1).collect();
+    assert_eq!(ids.len(), both.len(), "an id stands there twice");
+}
+
+/// Kills a run again and again; gives what was refused.
+fn told_once(inserts: &str) -> Vec<String> {
+    let (whole, _) = world_of(inserts, 3, 120);
     whole.run(Small::options(None), &Stop::default());
-    let (small, _) = world(LEFT, 3, 120);
+    let (small, _) = world_of(inserts, 3, 120);
     let data = tempfile::tempdir().unwrap();
     for kill in 1..6 {
         let stop = Stop::default();
@@ -313,6 +335,22 @@ fn killed_and_started_again_each_frame_is_told_once() {
         small.lines("t.detections.rejected").len() as u64,
         "counts go on"
     );
+    small.lines("t.detections.rejected")
+}
+
+#[test]
+fn a_frame_that_a_join_multiplies_is_not_looked_at() {
+    let text = format!(
+        "{TABLES}
+         CREATE VIEW pairs AS SELECT f.event_id, f.warehouse, f.image, f.frame_uri, f.captured_at
+         FROM frames AS f JOIN frames AS g ON f.warehouse = g.warehouse
+           AND g.captured_at BETWEEN f.captured_at AND f.captured_at + INTERVAL '3 seconds';
+         {}",
+        insert(LEFT).replace("FROM frames AS f", "FROM pairs AS f")
+    );
+    let file = SourceFile { name: "t.sql".into(), folder: String::new(), text };
+    let errors = plan_with(&read(&[file]).unwrap(), &Models(Says::default())).unwrap_err();
+    assert_eq!(errors[0].code(), Code::DetectPlace, "{errors:?}");
 }
 
 #[test]

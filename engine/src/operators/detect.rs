@@ -129,6 +129,7 @@ impl Detect {
             bytes: bytes[..bytes.len().min(SIDE_BYTES_MAX)].to_vec(),
             size: bytes.len(),
             row: Some(Value::Object(told)),
+            statement: None,
         })
     }
 

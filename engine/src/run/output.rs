@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use weir_contract::event::{Event, Id, version_of};
+use weir_contract::event::{Event, Id};
 use weir_contract::{Code, Error, EventTime, Result, wire};
 
 use self::rows::records;
@@ -106,11 +106,11 @@ impl Outputs {
                         factory,
                     )
                 }
-                Output::Insert { spec, target, .. } => {
+                Output::Insert { target, .. } => {
                     let end = End::Insert {
                         visible: visible_columns(&node.stream),
                         stream: node.stream.clone(),
-                        version: version_of(&spec.text),
+                        version: plan.outputs[*at].statement(),
                         rows: 0,
                         heartbeat: NOTHING,
                         frontier: NOTHING,

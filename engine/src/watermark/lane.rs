@@ -406,6 +406,7 @@ impl Lane {
             bytes,
             size,
             row: None,
+            statement: None,
         })
     }
 

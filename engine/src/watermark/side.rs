@@ -46,16 +46,15 @@ pub struct SideRecord {
     pub size: usize,
     /// What is known of the record beside its bytes, where it was a row already.
     pub row: Option<Value>,
+    /// Which statement refused it, where one did: several may look at the same record.
+    pub statement: Option<Arc<str>>,
 }
 
 impl SideRecord {
-    /// Deterministic: the table and the position.
+    /// Deterministic: the table and the position, and the statement where one refused it.
     pub fn id(&self) -> Id {
-        Id::of(&Value::from(vec![
-            Value::from(self.table.as_ref()),
-            Value::from(self.partition),
-            Value::from(self.offset),
-        ]))
+        let of = [Value::from(self.table.as_ref()), Value::from(self.partition), Value::from(self.offset)];
+        Id::of(&of.into_iter().chain(self.statement.as_deref().map(Value::from)).collect())
     }
 
     /// The record as it is written; keys of the object are sorted.

@@ -74,4 +74,3 @@ impl ProducerContext for Delivery {
         self.landed.grew.notify_all();
     }
 }
-

@@ -121,8 +121,12 @@ impl Instance {
         }
         let world = Arc::clone(&self.world);
         for output in world.graph.outputs_behind(step) {
-            let name: Arc<str> = world.graph.plan.outputs[output].name().into();
-            let own = |r: &SideRecord| SideRecord { table: Arc::clone(&name), ..r.clone() }.record();
+            let output = &world.graph.plan.outputs[output];
+            let (name, statement): (Arc<str>, Arc<str>) = (output.name().into(), output.statement().into());
+            let own = |r: &SideRecord| {
+                let statement = Some(Arc::clone(&statement));
+                SideRecord { table: Arc::clone(&name), statement, ..r.clone() }.record()
+            };
             self.side(&name, "rejected", records.iter().map(own).collect())?;
         }
         Ok(())

@@ -29,7 +29,7 @@ use weir_contract::{Code, Error, Result};
 use super::build::{Builder, Rel, field, unique};
 use super::expr::{and_all, bare, resolve};
 use super::functions::DETECT;
-use super::ir::{Node, Op, Place};
+use super::ir::{Node, NodeId, Op, Place};
 use super::refuse::spot;
 use super::stream::{OFFSET, PARTITION};
 use crate::base::StreamSchema;
@@ -294,7 +294,7 @@ impl Builder<'_> {
         let base = self.node(left.node).clone();
         let schema = &base.stream.schema;
         let positions = [PARTITION, OFFSET].iter().all(|name| schema.index_of(name).is_ok());
-        if base.place != Place::Task || !positions {
+        if base.place != Place::Task || !positions || !self.one_row_a_record(left.node) {
             return Err(misplaced("detect() looks at the records of a stream, not at what was made of them"));
         }
         let over = |e: &Logical| resolve(e, join.left.schema(), &left.map, schema);
@@ -325,6 +325,13 @@ impl Builder<'_> {
             ..base
         });
         Ok(Rel { node, map })
+    }
+
+    /// Whether a record's position names a row: a join could give several of one record.
+    fn one_row_a_record(&self, node: NodeId) -> bool {
+        let node = self.node(node);
+        matches!(node.op, Op::Source(_) | Op::Project { .. } | Op::Filter(_))
+            && node.inputs.iter().all(|input| self.one_row_a_record(*input))
     }
 
     /// Images stay where they are: a detection that carried its own would hold it once for each found thing.

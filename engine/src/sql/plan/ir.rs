@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use weir_contract::Span;
+use weir_contract::event::version_of;
 
 use crate::base::StreamSchema;
 use crate::detect::Detector;
@@ -177,6 +178,14 @@ impl Output {
         match self {
             Output::Rule { spec, .. } => &spec.name,
             Output::Insert { spec, .. } => &spec.table,
+        }
+    }
+
+    /// What tells it from another output of the same name, in ids: of an INSERT its text.
+    pub fn statement(&self) -> String {
+        match self {
+            Output::Rule { spec, .. } => spec.name.clone(),
+            Output::Insert { spec, .. } => version_of(&spec.text),
         }
     }
 }
