@@ -107,7 +107,7 @@ codes! {
     BadModel = 805, Operator, false, "a model cannot be used", "whoever exported the model. The last good model stays.";
     ModelChanged = 806, Operator, false, "a model file is not the one that was named", "operator: install the file whose sha256 is configured. The last good model stays.";
     Inference = 807, Operator, false, "a model failed on an image", "whoever exported the model. The image is skipped and counted.";
-    TooSlow = 808, Operator, true, "an image was not done within its time limit", "operator: fewer images, more threads or a smaller model. The image is skipped and counted.";
+    TooSlow = 808, Operator, true, "an image was not done within its time limit", "operator: fewer images, more threads or a smaller model. An agent skips the image and counts it; detect() tries again for ten minutes, then stops before it acknowledges anything.";
     Busy = 809, Operator, true, "the queue of images is full", "operator: fewer images, or more threads. The image is skipped and counted.";
     WorkerPanic = 810, Weir, false, "a library panicked on an image", "weir's developers: keep the image. It is skipped and counted, and the worker starts anew.";
     NoFrame = 811, Operator, false, "a stored frame is missing", "operator: the store for frames, or who writes there. The frame is skipped and counted.";

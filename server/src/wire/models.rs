@@ -9,14 +9,18 @@
 //!     Frames go to several threads at once.
 //! M2  What waits is bounded: a caller has a few images in the pool, the pool a short queue.
 //! M3  An image's own fault is its answer. A store that is away, or a pool that cannot start, stops the run.
+//! M4  Slowness is the machine's, never an image's: bytes, pixels and looks at one image are bounded, so what
+//!     was not done in time would have been done elsewhere. It is tried again, and in the end the run stops
+//!     before anything of the image is acknowledged; no clock decides what stands in an output.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use weir_contract::{Code, Error, Result};
+use weir_contract::{Clock, Code, Error, Result, WallClock};
 use weir_engine::detect::{Detector, Detectors, Found, Image};
 use weir_vision::decode::Limits;
 use weir_vision::detector::{Chosen, Detector as _, MODEL_BYTES_MAX, Model, Settings, read};
@@ -25,11 +29,12 @@ use weir_vision::stop::Stop;
 use weir_vision::store::Store;
 use weir_vision::told::{self, SHIPPED, Told};
 
-/// Of one image, queue and work together. Eyeballed: a hundred times what a slow machine takes for a large
-/// one, so that it is the image and not the machine.
+/// Of one try at one image, queue and work together. Eyeballed: a hundred times what a slow machine takes for
+/// a large one.
 const IMAGE_LIMIT: Duration = Duration::from_secs(30);
-/// Looks at one image that was not done in time; after them it is refused.
-const LOOKS: usize = 2;
+/// How long one image is tried for, and room in the pool waited for, before the run stops. Eyeballed: a busy
+/// machine is well again, and a stopped program is told to somebody.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Threads of the pool at most; each may hold one decoded image (160 MiB at the limit).
 const THREADS_MAX: usize = 8;
 /// How long a caller without an image of its own in the pool waits for room there.
@@ -160,12 +165,22 @@ enum Job {
     Stored(String),
 }
 
+/// Which image it is, as far as a detector knows.
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Job::Bytes(bytes) => write!(f, "an image of {} bytes", bytes.len()),
+            Job::Stored(uri) => write!(f, "frame {uri}"),
+        }
+    }
+}
+
 struct OpenModel {
     name: String,
     sha256: String,
     recipe: Recipe,
     store: Option<Store>,
-    pool: OnceLock<Pool<Job, Vec<Found>>>,
+    pool: OnceLock<Patient>,
     starting: Mutex<()>,
 }
 
@@ -182,7 +197,7 @@ fn threads() -> usize {
 
 impl OpenModel {
     /// Threads start with the first image, so that `weir check` starts none.
-    fn pool(&self) -> Result<&Pool<Job, Vec<Found>>> {
+    fn pool(&self) -> Result<&Patient> {
         let _one = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = self.pool.get() {
             return Ok(pool);
@@ -193,32 +208,71 @@ impl OpenModel {
             let look = Look { model: recipe.model()?, store: store.clone(), limits: Limits::default() };
             Ok(Box::new(look) as Box<dyn Worker<Job, Vec<Found>>>)
         })?;
-        Ok(self.pool.get_or_init(|| pool))
+        let tries = (PATIENCE.as_secs() / IMAGE_LIMIT.as_secs()) as usize;
+        let patient = Patient { pool, model: self.name.clone(), tries, slow: AtomicBool::new(false) };
+        Ok(self.pool.get_or_init(|| patient))
     }
+}
 
+/// A pool, and how long it is waited for.
+struct Patient {
+    pool: Pool<Job, Vec<Found>>,
+    model: String,
+    /// At one image.
+    tries: usize,
+    /// It was said that this machine is slow.
+    slow: AtomicBool,
+}
+
+impl Patient {
     /// One answer; a job that was not done in time is tried again.
+    ///
+    /// # Errors
+    /// What stops the run, `W0808` after the last try among it.
     fn answer(&self, ticket: Ticket<Vec<Found>>, job: Job) -> Result<Result<Vec<Found>>> {
         let mut found = ticket.wait();
-        for _ in 1..LOOKS {
-            if !matches!(&found, Err(e) if e.code() == Code::TooSlow) {
-                break;
+        for _ in 1..self.tries {
+            match &found {
+                Err(error) if error.code() == Code::TooSlow => self.tell(&job, error),
+                _ => break,
             }
             found = self.submit(&job)?.wait();
         }
         match found {
+            Err(error) if error.code() == Code::TooSlow => Err(self.too_slow(&job, error.what())),
             Err(error) if !of_the_image(error.code()) => Err(error),
             other => Ok(other),
         }
     }
 
-    /// Waits for room; others' images leave the pool in bounded time.
+    /// Waits for room; others' images leave the pool in bounded time, unless a library hangs.
     fn submit(&self, job: &Job) -> Result<Ticket<Vec<Found>>> {
+        let since = WallClock.monotonic();
         loop {
-            match self.pool()?.submit(job.clone()) {
-                Err(error) if error.code() == Code::Busy => std::thread::sleep(ROOM),
+            match self.pool.submit(job.clone()) {
+                Err(error) if error.code() == Code::Busy => {
+                    if WallClock.monotonic().saturating_sub(since) > PATIENCE {
+                        return Err(self.too_slow(job, error.what()));
+                    }
+                    std::thread::sleep(ROOM);
+                }
                 other => return other,
             }
         }
+    }
+
+    /// Once a model.
+    fn tell(&self, job: &Job, error: &Error) {
+        if !self.slow.swap(true, SeqCst) {
+            tracing::warn!("{error}\n  model {}, {job}: tried again; nothing is lost", self.model);
+        }
+    }
+
+    fn too_slow(&self, job: &Job, why: &str) -> Error {
+        let what = format!("model {}, {job}: {why}, in {} tries", self.model, self.tries);
+        Error::new(Code::TooSlow, what)
+            .expected("an answer; what an image may cost is bounded, so it is this machine that is too slow")
+            .act("operator: fewer programs beside it, or a smaller model; then start it again. Nothing of the image was acknowledged.")
     }
 }
 
@@ -229,7 +283,6 @@ fn of_the_image(code: Code) -> bool {
         Code::BadImage
             | Code::ImageTooLarge
             | Code::Inference
-            | Code::TooSlow
             | Code::WorkerPanic
             | Code::NoFrame
             | Code::FrameChanged
@@ -247,6 +300,10 @@ impl Detector for OpenModel {
 
     fn detect(&self, images: &[Image<'_>]) -> Result<Vec<Result<Vec<Found>>>> {
         let mut answers = Vec::with_capacity(images.len());
+        if images.is_empty() {
+            return Ok(answers);
+        }
+        let pool = self.pool()?;
         let mut waiting: VecDeque<(Ticket<Vec<Found>>, Job)> = VecDeque::new();
         for image in images {
             let job = match image {
@@ -256,12 +313,12 @@ impl Detector for OpenModel {
             if waiting.len() >= threads()
                 && let Some((ticket, job)) = waiting.pop_front()
             {
-                answers.push(self.answer(ticket, job)?);
+                answers.push(pool.answer(ticket, job)?);
             }
-            waiting.push_back((self.submit(&job)?, job));
+            waiting.push_back((pool.submit(&job)?, job));
         }
         for (ticket, job) in waiting {
-            answers.push(self.answer(ticket, job)?);
+            answers.push(pool.answer(ticket, job)?);
         }
         Ok(answers)
     }
@@ -300,7 +357,49 @@ fn found(told: Told) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
+
+    /// A machine that is done with the n-th look, and not before.
+    fn slow(done: usize, tries: usize) -> (Patient, Arc<AtomicUsize>) {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&looks);
+        let settings = PoolSettings { threads: 1, queue_max: 1, limit: Duration::from_millis(20) };
+        let pool = Pool::start(settings, move || {
+            let seen = Arc::clone(&seen);
+            let look = move |_: Job, stop: &Stop| -> Result<Vec<Found>> {
+                if seen.fetch_add(1, SeqCst) + 1 >= done {
+                    return Err(Error::new(Code::BadImage, "the answer"));
+                }
+                while !stop.is_stopped() {
+                    std::thread::yield_now();
+                }
+                Err(stop.check("looking").unwrap_err())
+            };
+            Ok(Box::new(look) as Box<dyn Worker<Job, Vec<Found>>>)
+        });
+        let pool = pool.unwrap();
+        (Patient { pool, model: "m".into(), tries, slow: AtomicBool::new(false) }, looks)
+    }
+
+    #[test]
+    fn a_slow_look_is_no_answer_of_the_image() {
+        let job = Job::Stored("sha256:ab".into());
+        // An answer that comes is the answer, however often the machine was too slow for it.
+        let (patient, looks) = slow(5, usize::MAX);
+        let found = patient.answer(patient.submit(&job).unwrap(), job.clone()).unwrap();
+        assert_eq!(found.unwrap_err().code(), Code::BadImage);
+        assert!(looks.load(SeqCst) >= 5 && patient.slow.load(SeqCst));
+        // One that never comes stops the run: the image is not refused.
+        let (patient, _) = slow(usize::MAX, 3);
+        let stops = patient.answer(patient.submit(&job).unwrap(), job.clone()).unwrap_err();
+        assert_eq!(stops.code(), Code::TooSlow);
+        for word in ["model m", "sha256:ab", "3 tries", "too slow", "Nothing of the image was acknowledged"] {
+            assert!(stops.to_string().contains(word), "{word}: {stops}");
+        }
+        assert!(!of_the_image(Code::TooSlow));
+    }
 
     #[test]
     fn names_are_no_paths_and_a_missing_model_is_told() {
