@@ -5,18 +5,21 @@
 //!       protocol on one connection; TLS is a proxy's.
 //!
 //! P1  Beyond `connections` a peer is told so and closed; it never holds up those that are there. A peer that shows
-//!     no good token gives its place back within `patience`, twice.
+//!     no good token gives its place back within `patience`, twice, and to whoever comes when there is no other
+//!     (`places`).
 //! P2  Bodies in memory, over all connections, are at most `waiting_bytes` together. Each is counted as long as it
 //!     was told to be, and has to come at a least rate.
 //! P3  A stop closes connections between requests; those that wait for an answer get it, within `GRACE`.
 
 pub mod grants;
 pub mod log;
+mod places;
 pub mod told;
 mod wire;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -126,7 +129,7 @@ pub fn serve(listener: TcpListener, app: impl App, room: Room, stopping: impl Fn
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let app = Arc::new(app);
-        let connections = Arc::new(Semaphore::new(room.connections));
+        let mut places = places::Places::new(room.connections);
         let bytes = Arc::new(Semaphore::new(room.waiting_bytes));
         let (stop, stopped) = watch::channel(false);
         let mut look = tokio::time::interval(Duration::from_millis(100));
@@ -142,17 +145,20 @@ pub fn serve(listener: TcpListener, app: impl App, room: Room, stopping: impl Fn
                         tracing::warn!("a connection was not accepted: {e}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
-                    Ok((stream, _)) => match connections.clone().try_acquire_owned() {
-                        Err(_) => {
+                    Ok((stream, _)) => match places.take().await {
+                        None => {
                             app.turned_away(StatusCode::SERVICE_UNAVAILABLE);
                             turn_away(&stream);
                         }
-                        Ok(place) => {
+                        Some(place) => {
                             let (app, bytes, stopped) = (app.clone(), bytes.clone(), stopped.clone());
-                            tokio::spawn(async move {
-                                wire::talk(stream, &*app, &bytes, room.patience, stopped).await;
-                                drop(place);
+                            let known = Arc::new(AtomicBool::new(false));
+                            let shown = known.clone();
+                            let task = tokio::spawn(async move {
+                                let _place = place;
+                                wire::talk(stream, &*app, &bytes, room.patience, &shown, stopped).await;
                             });
+                            places.seat(known, task);
                         }
                     },
                 },
@@ -160,8 +166,7 @@ pub fn serve(listener: TcpListener, app: impl App, room: Room, stopping: impl Fn
         }
         drop(listener);
         stop.send_replace(true);
-        let all = u32::try_from(room.connections).unwrap_or(u32::MAX);
-        if tokio::time::timeout(GRACE, connections.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(GRACE, places.empty()).await.is_err() {
             tracing::warn!("some requests were not answered before the end");
         }
         Ok(())

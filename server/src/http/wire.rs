@@ -16,6 +16,7 @@
 //! C2  After an answer that leaves a body unread the connection ends: its bytes are never taken for a head. What
 //!     the peer is still sending is thrown away for a while, so that it sees the answer and not a reset.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -59,7 +60,7 @@ struct Door<'a, A> {
     bytes: &'a Semaphore,
     patience: Duration,
     /// It showed a good token.
-    known: bool,
+    known: &'a AtomicBool,
     _seat: Option<OwnedSemaphorePermit>,
 }
 
@@ -69,13 +70,15 @@ pub async fn talk<A: App>(
     app: &A,
     bytes: &Semaphore,
     patience: Duration,
+    known: &AtomicBool,
     mut stopped: watch::Receiver<bool>,
 ) {
     let _slower_without = stream.set_nodelay(true);
     let mut buffer = Vec::new();
-    let mut door = Door { app, bytes, patience, known: false, _seat: None };
+    let mut door = Door { app, bytes, patience, known, _seat: None };
     loop {
-        let (idle, head) = if door.known { (IDLE, HEAD_PATIENCE) } else { (patience, patience) };
+        let (idle, head) =
+            if known.load(Ordering::Relaxed) { (IDLE, HEAD_PATIENCE) } else { (patience, patience) };
         if buffer.is_empty() {
             tokio::select! {
                 biased;
@@ -200,9 +203,9 @@ async fn serve_one<A: App>(
         Some(answer)
     };
     let ticket = app.admit(&head.request, head.length).await.map_err(Some)?;
-    if !door.known {
+    if !door.known.load(Ordering::Relaxed) {
         door._seat = app.seat(&ticket).map_err(Some)?;
-        door.known = true;
+        door.known.store(true, Ordering::Relaxed);
     }
     let length = u32::try_from(head.length).map_err(|_| turned_away(too_slow("the body")))?;
     // Held until the answer is known: the body is in memory so long.

@@ -322,7 +322,14 @@ fn a_device_that_sends_too_fast_is_slowed_then_refused() {
 fn beyond_its_connections_the_port_says_so_and_serves_on() {
     let room = Room { connections: 2, patience: Duration::from_secs(60), ..Room::default() };
     let rig = Rig::with(Limits::default(), room, |_, _| Ok(()));
-    let (idle, _other) = (rig.connect(), rig.connect());
+    let known = || {
+        let mut stream = rig.connect();
+        let head = format!("GET /v1/log/scans HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\nhost: x\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        assert!(answer(&mut stream).starts_with("HTTP/1.1 200"));
+        stream
+    };
+    let (idle, _other) = (known(), known());
     let until = WallClock.monotonic() + Duration::from_secs(30);
     loop {
         let mut third = rig.connect();

@@ -46,6 +46,27 @@ fn a_stranger_gives_its_place_back_and_a_device_keeps_it() {
 }
 
 #[test]
+fn strangers_make_room_for_whoever_comes_and_devices_do_not() {
+    let rig = rig(Limits::default(), Room { connections: 2, patience: LONG, ..Room::default() });
+    let mut silent = [rig.connect(), rig.connect()];
+    let device = || {
+        let mut stream = rig.connect();
+        let mut said = [0; 12];
+        stream.write_all(get(TOKEN).as_bytes()).unwrap();
+        let _closed_early = stream.read_exact(&mut said);
+        (stream, String::from_utf8_lossy(&said).into_owned())
+    };
+    let (first, second) = (device(), device());
+    assert_eq!((first.1.as_str(), second.1.as_str()), ("HTTP/1.1 200", "HTTP/1.1 200"));
+    for stranger in &mut silent {
+        assert_eq!(stranger.read(&mut [0; 100]).unwrap(), 0, "closed for a device");
+    }
+    let mut said = [0; 12];
+    rig.connect().read_exact(&mut said).unwrap();
+    assert_eq!(said, *b"HTTP/1.1 503", "devices stay");
+}
+
+#[test]
 fn a_body_has_to_come_at_a_least_rate() {
     let rig = rig(Limits::default(), Room { patience: SHORT, ..Room::default() });
     let mut stream = rig.connect();
