@@ -75,6 +75,17 @@ impl Site {
     }
 }
 
+impl Site {
+    /// Waits for what `done` says, then until it is on the disk: a record counts from its coming, the sync is
+    /// due 50 ms later, and the turn that wrote one `at` has ended when the next one is there.
+    fn until_synced(&self, what: &str, done: impl Fn(&Value) -> bool) {
+        let mut at = self.until(what, done)["at"].clone();
+        for _ in 0..2 {
+            at = self.until("another turn", |s| s["at"] != at)["at"].clone();
+        }
+    }
+}
+
 fn records(status: &Value, lane: usize) -> u64 {
     status["lanes"][lane]["records"].as_u64().unwrap()
 }
@@ -99,7 +110,7 @@ fn what_was_seen_outlives_a_stop_and_a_kill() {
     let (_, output) = site.status().unwrap();
     assert!(!output.status.success(), "nobody runs");
     let mut third = site.run();
-    site.until("the scans of both starts", |s| records(s, 0) == 6);
+    site.until_synced("the scans of both starts", |s| records(s, 0) == 6);
     signal(&third, "-KILL");
     third.0.wait().unwrap();
     let mut fourth = site.run();

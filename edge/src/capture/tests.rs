@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use weir_contract::WallClock;
 
+use super::folder::Folder;
 use super::split::test_jpeg;
 use super::*;
 use crate::config::Trigger;
@@ -66,7 +67,7 @@ impl Rig {
     }
 
     fn frame(&self) -> Frame {
-        let until = WallClock.monotonic() + Duration::from_secs(30);
+        let until = WallClock.monotonic() + Duration::from_secs(120);
         loop {
             if let Some(frame) = self.shared.take() {
                 return frame;
@@ -93,8 +94,9 @@ fn a_child_that_stalls_is_killed_and_begun_again() {
     let state = rig.until("a stall", |s| s.stalls >= 1);
     assert!(state.starts >= 1);
     rig.frame();
-    let state = rig.until("a second stall", |s| s.stalls >= 2);
-    assert!(state.trouble.is_some_and(|t| t.contains("no frame for 400 ms")));
+    // Until the next life's first frame: seen at this stall or at a later one.
+    let told = |s: &CameraState| s.trouble.as_ref().is_some_and(|t| t.contains("no frame for 400 ms"));
+    rig.until("a second stall, told", |s| s.stalls >= 2 && told(s));
 }
 
 #[test]
@@ -114,12 +116,24 @@ fn a_program_that_is_not_there_is_named() {
     assert!(state.trouble.unwrap().contains("weir-no-such-program"));
 }
 
+/// In a process of its own: the peak of memory is the whole process's.
 #[test]
 fn garbage_and_a_frame_of_100_mb_are_passed_over_in_bounded_memory() {
+    const ALONE: &str = "WEIR_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let name = format!("{module}::garbage_and_a_frame_of_100_mb_are_passed_over_in_bounded_memory");
+        let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+        let done = own.args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let said =
+            String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let huge = "printf '\\377\\330\\377\\332\\000\\002'; head -c 104857600 /dev/zero";
     let line = format!("head -c 2000000 /dev/urandom; {huge}; while cat $F; do sleep 0.05; done");
     let rig = Rig::shell_with(&line, 60_000_000);
-    let until = WallClock.monotonic() + Duration::from_secs(60);
+    let until = WallClock.monotonic() + Duration::from_secs(120);
     while rig.frame().jpeg.bytes != test_jpeg(7, 2_000) {
         assert!(WallClock.monotonic() < until);
     }
@@ -133,9 +147,10 @@ fn garbage_and_a_frame_of_100_mb_are_passed_over_in_bounded_memory() {
 
 #[test]
 fn frames_that_nobody_takes_give_way_counted() {
-    let rig = Rig::shell("for n in 1 2 3 4 5 6 7 8 9; do cat $F; done; sleep 1000");
+    let line = "for n in 1 2 3 4 5 6 7 8 9; do cat $F; done; sleep 1000";
+    let rig = Rig::shell_with(line, 60_000_000);
     let state = rig.until("nine frames", |s| s.split.frames >= 9);
-    assert_eq!(state.dropped, 9 - FRAMES_MAX as u64);
+    assert_eq!(state.dropped, state.split.frames - FRAMES_MAX as u64);
     assert!(rig.shared.take().is_some() && rig.shared.take().is_some());
 }
 
@@ -148,17 +163,29 @@ fn a_folder_is_a_recorded_camera() {
     std::fs::write(folder.path().join("notes.txt"), "no frame").unwrap();
     std::fs::write(folder.path().join("4.JPG"), vec![0xff; 200_000]).unwrap();
     let path = folder.path().display().to_string();
-    let rig = Rig::start(folder, camera(CameraKind::Folder { path, fps: 20.0 }));
-    for number in [1, 2, 3, 1, 2, 3] {
-        assert_eq!(rig.frame().jpeg.bytes, test_jpeg(number, 20));
+    // Without the queue, which lets frames go that are not taken in time.
+    let mut source = Folder::open(&path, 60.0, 100_000, Arc::default()).unwrap();
+    let (mut splitter, mut frames, mut buffer) = (Splitter::new(100_000), Vec::new(), vec![0; 64 << 10]);
+    while frames.len() < 7 {
+        let count = source.read(&mut buffer).unwrap();
+        splitter.push(&buffer[..count], &mut frames);
     }
+    let expected = [1, 2, 3, 1, 2, 3, 1].map(|number| test_jpeg(number, 20));
+    assert_eq!(frames.into_iter().map(|f| f.bytes).collect::<Vec<_>>(), expected);
+    assert!(Folder::open("/no/such/folder", 60.0, 100_000, Arc::default()).is_err());
+    // And through a camera's thread.
+    let rig = Rig::start(folder, camera(CameraKind::Folder { path, fps: 20.0 }));
+    let frame = rig.frame().jpeg.bytes;
+    assert!([1, 2, 3].iter().any(|number| frame == test_jpeg(*number, 20)));
 }
 
 #[test]
 fn a_camera_on_the_network_breaks_and_comes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/video", listener.local_addr().unwrap());
-    let rig = Rig::start(tempfile::tempdir().unwrap(), camera(CameraKind::Http { url, tls: Tls::default() }));
+    let kind = CameraKind::Http { url, tls: Tls::default() };
+    // The other side breaks here, not the silence of a busy machine.
+    let rig = Rig::start(tempfile::tempdir().unwrap(), Camera { stall_us: 30_000_000, ..camera(kind) });
     let serve = |frames: &[u8], number: u8| {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 1_024];
@@ -174,7 +201,9 @@ fn a_camera_on_the_network_breaks_and_comes_back() {
     let first = serve(&[0], 1);
     assert_eq!(rig.frame().jpeg.bytes, test_jpeg(1, 500));
     drop(first);
-    let _second = serve(&[0, 0], 2);
+    let second = serve(&[0, 0], 2);
     assert_eq!(rig.frame().jpeg.bytes, test_jpeg(2, 500));
     rig.until("a second start", |s| s.starts >= 2);
+    rig.stop.store(true, Ordering::Relaxed);
+    drop(second);
 }

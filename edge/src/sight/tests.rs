@@ -17,6 +17,7 @@ use weir_render::{Barcode, Domain, Shown, render, station};
 use weir_segments::RealDisk;
 use weir_vision::decode::Limits;
 use weir_vision::detector::{Backend, Model, Runtime};
+use weir_vision::pool::Worker;
 use weir_vision::stop::Stop;
 use weir_vision::told;
 
@@ -312,18 +313,40 @@ fn wanted(number: i64, bytes: &[u8]) -> Wanted {
     Wanted { camera: 0, bytes: bytes.to_vec(), time, now_us: at, kept: None }
 }
 
+const SLOW: &[u8] = b"slow";
+
+/// Looks as the device does, but the look at `SLOW` lasts until it is stopped.
+fn slow_at_one(rest: &str) -> Pool<Job, Answer> {
+    let barcodes = config(Path::new("none"), rest).cameras[0].barcodes.clone().unwrap();
+    let settings = PoolSettings { threads: 1, queue_max: INSIDE_MAX as usize, limit: LIMIT * 30 };
+    let make = move || -> Result<Box<dyn Worker<Job, Answer>>> {
+        let mut look = Recipe { model: None, readers: vec![Some(Reading::open(&barcodes)?)] }.look()?;
+        Ok(Box::new(move |job: Job, stop: &Stop| {
+            while !stop.is_stopped() {
+                if job.bytes != SLOW {
+                    return look.work(job, stop);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(look::too_slow(LIMIT))
+        }))
+    };
+    Pool::start(settings, make).unwrap()
+}
+
 #[test]
 fn newer_frames_push_older_ones_out_and_what_takes_too_long_is_given_up() {
     let codes = camera("[camera.barcodes]\nformats = ['EAN13']\n");
     let mut eyes = opened(&codes).unwrap().unwrap();
+    eyes.pool = slow_at_one(&codes);
     let jpeg = belt(Some(EAN));
     for number in 0..10 {
-        eyes.put(wanted(number, &jpeg));
+        eyes.put(wanted(number, if number == 6 { SLOW } else { &jpeg }));
     }
     assert_eq!(eyes.state(0).unwrap().dropped, 6);
     assert_eq!(eyes.oldest(SCANS).map(|t| t.wall_us), Some(6_000), "the oldest that is left");
     assert_eq!(eyes.oldest(DETECTIONS), None);
-    // The thread takes one; after the limit it is given up, whatever the thread does.
+    // The thread takes one; after the limit it is given up.
     assert!(eyes.turn(0).is_none());
     let late = eyes.turn(LIMIT.as_micros() as i64 + 1).unwrap();
     assert_eq!((late.time.wall_us, late.codes.len()), (6_000, 0));

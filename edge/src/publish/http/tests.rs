@@ -51,8 +51,9 @@ impl Log {
                 let status = decide(&asked, number);
                 let text =
                     format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
-                stream.write_all(text.as_bytes()).unwrap();
+                // Before the answer: who has that may look at once.
                 seen.lock().unwrap().push(asked);
+                stream.write_all(text.as_bytes()).unwrap();
             }
         });
         Self { url, asked }
