@@ -298,10 +298,10 @@ impl Edge {
                 }
             }
             ScanEvent::State { scanner, trouble, counts } => {
-                if let Some(why) = &trouble {
-                    tracing::warn!(scanner, "{why}");
-                }
                 if let Some(state) = self.scanners.get_mut(scanner) {
+                    if let Some(why) = trouble.as_ref().filter(|why| Some(*why) != state.0.as_ref()) {
+                        tracing::warn!(scanner, "{why}");
+                    }
                     *state = (trouble, counts);
                 }
             }

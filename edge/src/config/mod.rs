@@ -89,8 +89,8 @@ pub struct Scanner {
     pub kind: ScannerKind,
     pub symbology: String,
     pub chars_max: usize,
-    /// Silence after which an unfinished line is thrown away, counted.
-    pub timeout_us: i64,
+    /// Silence after which an unfinished line is thrown away, counted; none over TCP, which may pause anywhere.
+    pub timeout_us: Option<i64>,
     /// The same code again within this is the scanner's stutter, not a second read.
     pub debounce_us: i64,
 }
@@ -347,12 +347,25 @@ fn scanner(section: Section<'_>) -> Scanner {
         }
         _ => ScannerKind::Stdin,
     };
+    let timeout_us = match (&kind, section.span_us("timeout")) {
+        (ScannerKind::Tcp { .. }, given) => {
+            if given.is_some() {
+                section.wrong(
+                    "timeout",
+                    "has no use over TCP",
+                    "no `timeout`: a pause of the network tears no code",
+                );
+            }
+            None
+        }
+        (_, given) => Some(given.unwrap_or(100_000)),
+    };
     let scanner = Scanner {
         name: section.text("name").unwrap_or_else(|| "scanner".into()),
         kind,
         symbology: section.text("symbology").unwrap_or_default(),
         chars_max: section.number("chars_max", 1, 4_096).unwrap_or(128) as usize,
-        timeout_us: section.span_us("timeout").unwrap_or(100_000),
+        timeout_us,
         debounce_us: section.span_us("debounce").unwrap_or(0),
     };
     section.done();

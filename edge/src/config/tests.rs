@@ -122,6 +122,11 @@ fn values_that_cannot_be_are_all_named_at_once() {
         ("\"6 hours\"", "\"6 fortnights\"", "spool.frames.age"),
         ("\"128 MiB\"", "128", "spool.frames.bytes"),
         ("pin = 17", "pin = 99", "gpio.trigger.pin"),
+        (
+            "kind = \"serial\"\npath = \"/dev/ttyACM0\"\nbaud = 115200",
+            "kind = \"tcp\"\naddress = \"r:1\"\ntimeout = \"1 s\"",
+            "no use over TCP",
+        ),
         ("[gpio.trigger]\npin = 17", "", "[gpio.trigger]"),
         ("id = \"p1-agent\"", "", "device.id"),
         ("id = \"p1-agent\"", "id = \"a/b\"", "has a `/`"),

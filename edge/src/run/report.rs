@@ -76,8 +76,8 @@ impl Edge {
                 (
                     s.name.as_str(),
                     json!({
-                        "trouble": trouble, "codes": c.codes, "partial": c.partial, "too_long": c.too_long,
-                        "unreadable": c.unreadable,
+                        "trouble": trouble, "codes": c.codes, "repeated": c.repeated, "partial": c.partial,
+                        "too_long": c.too_long, "unreadable": c.unreadable,
                     }),
                 )
             })

@@ -2,6 +2,7 @@
 //!
 //! In:   `struct input_event` of `/dev/input/by-id/…-event-kbd`, grabbed, so that nothing else gets the keys.
 //! Out:  bytes as a serial scanner would send them, Enter and tab as terminators.
+//!       Where the kernel's buffer overflowed, `SYN_DROPPED` stands for what was lost: told, never passed over.
 //! Owns: the layout. Scanners type as on a US keyboard unless told otherwise (many can: set them to that),
 //!       and some send characters as Alt with digits of the keypad.
 
@@ -11,7 +12,10 @@ use std::os::fd::AsRawFd;
 
 /// Bytes of one event on 64-bit Linux: two words of time, type, code, value.
 const EVENT_BYTES: usize = 24;
+const EV_SYN: u16 = 0;
 const EV_KEY: u16 = 1;
+const SYN_REPORT: u16 = 0;
+const SYN_DROPPED: u16 = 3;
 /// `EVIOCGRAB` of the kernel's interface: `_IOW('E', 0x90, int)`.
 const EVIOCGRAB: libc::c_ulong = 0x4004_4590;
 
@@ -28,6 +32,16 @@ pub struct KeyEvent {
     pub code: u16,
     /// 0 up, 1 down, 2 repeat.
     pub value: i32,
+}
+
+/// What the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    Key(KeyEvent),
+    /// The end of events that belong together.
+    Report,
+    /// The buffer overflowed: what comes up to the next report is not whole.
+    Lost,
 }
 
 /// First key code of a row of the keyboard, its characters, and the same with shift.
@@ -56,10 +70,22 @@ pub struct Keys {
     alts: u8,
     /// Digits typed on the keypad while Alt is held.
     alt_code: Option<u32>,
+    /// Until the next report.
+    lost: bool,
 }
 
 impl Keys {
-    pub fn push(&mut self, event: KeyEvent, bytes: &mut Vec<u8>) {
+    /// After a loss no key is held: whether Shift went up meanwhile is not known, and a scanner presses it anew.
+    pub fn take(&mut self, input: Input, bytes: &mut Vec<u8>) {
+        match input {
+            Input::Lost => *self = Self { lost: true, ..Self::default() },
+            Input::Report => self.lost = false,
+            Input::Key(_) if self.lost => {}
+            Input::Key(event) => self.push(event, bytes),
+        }
+    }
+
+    fn push(&mut self, event: KeyEvent, bytes: &mut Vec<u8>) {
         let down = event.value != 0;
         let held = |keys: [u16; 2], state: u8| {
             let bit = if event.code == keys[0] { 1 } else { 2 };
@@ -97,7 +123,7 @@ impl Keys {
 /// Where key events come from.
 pub trait KeySource: Send {
     /// Waits for events; none where the device is silent for a moment.
-    fn read(&mut self) -> io::Result<Vec<KeyEvent>>;
+    fn read(&mut self) -> io::Result<Vec<Input>>;
 }
 
 /// A device of the kernel, grabbed.
@@ -115,18 +141,23 @@ impl InputDevice {
     }
 }
 
-/// Events out of the kernel's bytes; other types than keys are left out.
-pub fn parse_events(bytes: &[u8]) -> Vec<KeyEvent> {
+/// Events out of the kernel's bytes; what is about no key is left out.
+pub fn parse_events(bytes: &[u8]) -> Vec<Input> {
     let event = |e: &[u8]| {
         let number = |at: usize| u16::from_ne_bytes([e[at], e[at + 1]]);
         let value = i32::from_ne_bytes([e[20], e[21], e[22], e[23]]);
-        (number(16) == EV_KEY).then(|| KeyEvent { code: number(18), value })
+        match (number(16), number(18)) {
+            (EV_KEY, code) => Some(Input::Key(KeyEvent { code, value })),
+            (EV_SYN, SYN_REPORT) => Some(Input::Report),
+            (EV_SYN, SYN_DROPPED) => Some(Input::Lost),
+            _ => None,
+        }
     };
     bytes.chunks_exact(EVENT_BYTES).filter_map(event).collect()
 }
 
 impl KeySource for InputDevice {
-    fn read(&mut self) -> io::Result<Vec<KeyEvent>> {
+    fn read(&mut self) -> io::Result<Vec<Input>> {
         if !super::wait_readable(self.0.as_raw_fd(), 100)? {
             return Ok(Vec::new());
         }
@@ -141,21 +172,38 @@ impl KeySource for InputDevice {
 mod tests {
     use super::*;
 
+    fn event(kind: u16, code: u16, value: i32) -> Vec<u8> {
+        let rest = [kind.to_ne_bytes(), code.to_ne_bytes()].concat();
+        [&[0; 16][..], &rest, &value.to_ne_bytes()].concat()
+    }
+
     /// As `evtest` records them: code and value.
     fn typed(events: &[(u16, i32)]) -> String {
         let mut keys = Keys::default();
         let mut bytes = Vec::new();
-        let mut raw = Vec::new();
         for (code, value) in events {
-            raw.extend_from_slice(&[0; 16]);
-            raw.extend_from_slice(&EV_KEY.to_ne_bytes());
-            raw.extend_from_slice(&code.to_ne_bytes());
-            raw.extend_from_slice(&value.to_ne_bytes());
-            // EV_SYN after each.
-            raw.extend_from_slice(&[0; EVENT_BYTES]);
+            let raw = [event(EV_KEY, *code, *value), event(EV_SYN, SYN_REPORT, 0)].concat();
+            parse_events(&raw).into_iter().for_each(|e| keys.take(e, &mut bytes));
         }
-        parse_events(&raw).into_iter().for_each(|e| keys.push(e, &mut bytes));
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn after_a_loss_nothing_is_held_and_what_is_not_whole_is_left_out() {
+        let raw = [
+            event(EV_KEY, 42, 1),
+            event(EV_KEY, 30, 1),
+            event(EV_SYN, SYN_REPORT, 0),
+            event(EV_SYN, SYN_DROPPED, 0),
+            event(EV_KEY, 48, 1),
+            event(EV_SYN, SYN_REPORT, 0),
+            event(EV_KEY, 46, 1),
+        ];
+        let inputs = parse_events(&raw.concat());
+        assert_eq!(inputs.iter().filter(|i| **i == Input::Lost).count(), 1);
+        let (mut keys, mut bytes) = (Keys::default(), Vec::new());
+        inputs.into_iter().for_each(|i| keys.take(i, &mut bytes));
+        assert_eq!(bytes, b"Ac");
     }
 
     fn press(codes: &[u16]) -> Vec<(u16, i32)> {

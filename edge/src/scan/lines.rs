@@ -5,18 +5,40 @@
 //! Owns: the unfinished line, and the count of everything that was thrown away.
 //!
 //! L1  A code is given only when its terminator came: a part is never taken for a whole.
-//! L2  A line that stops for `timeout_us`, or whose device goes away, is thrown away and counted, so that
-//!     its front is never joined to the next code.
+//! L2  A line that stops for the timeout, loses characters, or whose device goes away, is thrown away and
+//!     counted, so that its front is never joined to the next code.
+//! L3  What comes behind a line that was torn, up to its terminator or until nothing came for `TORN_US` more,
+//!     belongs to it: the rest of a code is no code. Each piece counts as partial.
+//! L4  Without a timeout (a stream that keeps its order) only the end of the device cuts a line.
+
+/// How long the rest of a torn line may be on its way. Eyeballed: far above a slow radio's pause, below the
+/// time in which a person scans again.
+const TORN_US: i64 = 1_000_000;
+/// So many pieces without one terminator: the scanner sends none.
+const UNENDED_MAX: u32 = 3;
 
 /// What came of the characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineCounts {
     pub codes: u64,
-    /// Unfinished when the device fell silent or went away.
+    /// The same code again within the debounce.
+    pub repeated: u64,
+    /// Pieces of codes: the device fell silent or went away, or characters were lost.
     pub partial: u64,
     pub too_long: u64,
     /// Not UTF-8, or with control characters.
     pub unreadable: u64,
+}
+
+/// What the characters up to the next terminator are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A line from its beginning.
+    Whole,
+    /// The rest of one that was too long, already counted; bytes of it since it last counted as unended.
+    TooLong(usize),
+    /// The rest of one that was torn; whether anything of it came.
+    Torn(bool),
 }
 
 /// Joins characters to lines.
@@ -24,17 +46,28 @@ pub struct LineCounts {
 pub struct Lines {
     line: Vec<u8>,
     bytes_max: usize,
-    timeout_us: i64,
+    timeout_us: Option<i64>,
     last_us: i64,
-    /// The rest of this line is thrown away.
-    overflowing: bool,
+    state: State,
+    /// Pieces and too long lines since the last terminator.
+    unended: u32,
     pub counts: LineCounts,
 }
 
+/// Whether a text may be a code, whoever read it: what is none would forge lines of logs and terminals.
+pub fn is_code(text: &str, bytes_max: usize) -> bool {
+    text.len() <= bytes_max && !text.chars().any(char::is_control) && !text.trim().is_empty()
+}
+
 impl Lines {
-    pub fn new(bytes_max: usize, timeout_us: i64) -> Self {
+    pub fn new(bytes_max: usize, timeout_us: Option<i64>) -> Self {
         let counts = LineCounts::default();
-        Self { line: Vec::new(), bytes_max, timeout_us, last_us: 0, overflowing: false, counts }
+        Self { line: Vec::new(), bytes_max, timeout_us, last_us: 0, state: State::Whole, unended: 0, counts }
+    }
+
+    /// What the owner of the scanner has to mend.
+    pub fn trouble(&self) -> Option<&'static str> {
+        (self.unended >= UNENDED_MAX).then_some("no terminator comes: set the scanner's suffix to Enter")
     }
 
     /// Takes bytes that came at `now_us`.
@@ -44,26 +77,42 @@ impl Lines {
         for byte in bytes {
             match byte {
                 b'\r' | b'\n' | b'\t' | 0 => codes.extend(self.end()),
-                _ if self.overflowing => {}
-                _ if self.line.len() == self.bytes_max => {
-                    self.overflowing = true;
-                    self.counts.too_long += 1;
-                    self.line.clear();
-                }
-                byte => self.line.push(*byte),
+                byte => self.put(*byte),
             }
         }
     }
 
+    fn put(&mut self, byte: u8) {
+        match &mut self.state {
+            State::Torn(came) => *came = true,
+            State::TooLong(more) if *more < self.bytes_max => *more += 1,
+            State::TooLong(more) => {
+                *more = 0;
+                self.unended = self.unended.saturating_add(1);
+            }
+            State::Whole if self.line.len() == self.bytes_max => {
+                self.state = State::TooLong(0);
+                self.counts.too_long += 1;
+                self.unended = self.unended.saturating_add(1);
+                self.line.clear();
+            }
+            State::Whole => self.line.push(byte),
+        }
+    }
+
     fn end(&mut self) -> Option<String> {
-        self.overflowing = false;
+        if self.state == State::Torn(true) {
+            self.counts.partial += 1;
+        }
+        self.state = State::Whole;
+        self.unended = 0;
         if self.line.is_empty() {
             // The second half of CR LF, or a terminator alone.
             return None;
         }
         let line = std::mem::take(&mut self.line);
         match String::from_utf8(line) {
-            Ok(text) if !text.chars().any(char::is_control) && !text.trim().is_empty() => {
+            Ok(text) if is_code(&text, self.bytes_max) => {
                 self.counts.codes += 1;
                 Some(text)
             }
@@ -76,18 +125,44 @@ impl Lines {
 
     /// Throws an unfinished line away where the device has been silent for too long.
     pub fn expire(&mut self, now_us: i64) {
-        if now_us - self.last_us > self.timeout_us {
-            self.cut();
+        let Some(timeout_us) = self.timeout_us else { return };
+        let silent = now_us - self.last_us;
+        if silent <= timeout_us {
+            return;
+        }
+        if self.lose() || self.state != State::Whole {
+            self.state = State::Torn(false);
+        }
+        if silent > timeout_us.saturating_add(TORN_US) {
+            self.state = State::Whole;
         }
     }
 
-    /// The device went away.
+    /// The device went away: what comes from it again begins anew.
     pub fn cut(&mut self) {
-        if !self.line.is_empty() {
+        self.lose();
+        self.state = State::Whole;
+    }
+
+    /// Characters were lost, nobody knows how many.
+    pub fn tear(&mut self, now_us: i64) {
+        self.expire(now_us);
+        self.last_us = now_us;
+        if !self.lose() {
             self.counts.partial += 1;
         }
+        self.state = State::Torn(false);
+    }
+
+    /// Throws away what is there; whether that counted as a piece.
+    fn lose(&mut self) -> bool {
+        let lost = !self.line.is_empty() || self.state == State::Torn(true);
+        if lost {
+            self.counts.partial += 1;
+            self.unended = self.unended.saturating_add(1);
+        }
         self.line.clear();
-        self.overflowing = false;
+        lost
     }
 }
 
@@ -129,7 +204,7 @@ mod tests {
     use super::*;
 
     fn lines() -> Lines {
-        Lines::new(20, 100_000)
+        Lines::new(20, Some(100_000))
     }
 
     #[test]
@@ -141,13 +216,86 @@ mod tests {
             lines.push(bytes, at, &mut codes);
         }
         assert_eq!(codes, ["4006381333931", "AB"]);
-        // The part is thrown away by silence, and not joined to what comes then.
-        lines.push(b"D\n", 200_000, &mut codes);
-        assert_eq!(codes.last().unwrap(), "D");
-        lines.push(b"half", 210_000, &mut codes);
+        // The part is thrown away by silence, and not joined to what comes much later.
+        lines.push(b"D\n", 1_170_001, &mut codes);
+        assert_eq!((codes.last().unwrap().as_str(), lines.counts.partial), ("D", 1));
+        // A device that went away and is back begins anew.
+        lines.push(b"half", 1_180_000, &mut codes);
         lines.cut();
-        lines.push(b"E\n", 220_000, &mut codes);
+        lines.push(b"E\n", 1_190_000, &mut codes);
         assert_eq!((codes.len(), lines.counts.partial), (4, 2));
+    }
+
+    #[test]
+    fn the_rest_of_a_torn_code_is_no_code() {
+        let (mut lines, mut codes) = (lines(), Vec::new());
+        lines.push(b"400638", 0, &mut codes);
+        lines.push(b"1333931\r", 200_000, &mut codes);
+        assert_eq!((codes.len(), lines.counts.partial), (0, 2), "the front and the rest");
+        // Its terminator ended it: what comes now is whole.
+        lines.push(b"\nA\r", 210_000, &mut codes);
+        // A rest that pauses too; a terminator alone ends the line and counts for nothing.
+        for (at, bytes) in [(300_000, &b"B"[..]), (600_000, b"B"), (900_000, b"B"), (1_200_000, b"\rC\r")] {
+            lines.push(bytes, at, &mut codes);
+        }
+        assert_eq!((codes.as_slice(), lines.counts.partial), (&["A".to_owned(), "C".into()][..], 5));
+        // Whether silence is looked at meanwhile changes nothing; after a second more it is over.
+        for (looked, rest_at, whole) in
+            [(true, 3_100_000, false), (false, 3_100_001, true), (true, 3_100_001, true)]
+        {
+            let (mut lines, mut codes) = (self::lines(), Vec::new());
+            lines.push(b"front", 2_000_000, &mut codes);
+            (2_000_000..rest_at).step_by(50_000).filter(|_| looked).for_each(|now| lines.expire(now));
+            lines.push(b"D\n", rest_at, &mut codes);
+            assert_eq!((codes.len(), lines.counts.partial), if whole { (1, 1) } else { (0, 2) });
+        }
+        // The rest of one that was too long, likewise.
+        lines.push(&[b'x'; 30], 5_000_000, &mut codes);
+        lines.push(b"xx\nE\n", 5_200_000, &mut codes);
+        assert_eq!((codes.last().unwrap().as_str(), lines.counts.too_long), ("E", 1));
+    }
+
+    #[test]
+    fn without_a_timeout_a_pause_is_nothing() {
+        let (mut lines, mut codes) = (Lines::new(20, None), Vec::new());
+        lines.push(b"400638", 0, &mut codes);
+        lines.expire(50_000_000);
+        lines.push(b"1333931\r", 60_000_000, &mut codes);
+        assert_eq!((codes.as_slice(), lines.counts.partial), (&["4006381333931".to_owned()][..], 0));
+    }
+
+    #[test]
+    fn lost_characters_cost_their_line() {
+        let (mut lines, mut codes) = (lines(), Vec::new());
+        lines.push(b"A\n40063", 0, &mut codes);
+        lines.tear(1);
+        lines.push(b"3931\nB\n", 2, &mut codes);
+        assert_eq!((codes.as_slice(), lines.counts.partial), (&["A".to_owned(), "B".into()][..], 2));
+        // Lost between two lines: perhaps a whole one.
+        lines.tear(3);
+        assert_eq!(lines.counts.partial, 3);
+        lines.push(b"C\n", 2_000_000, &mut codes);
+        assert_eq!(codes.last().unwrap(), "C");
+    }
+
+    #[test]
+    fn a_scanner_that_ends_no_line_is_told() {
+        let (mut lines, mut codes) = (lines(), Vec::new());
+        for n in 1..=3 {
+            assert_eq!(lines.trouble(), None);
+            lines.push(b"4006381333931", n * 5_000_000, &mut codes);
+            lines.expire(n * 5_000_000 + 200_000);
+        }
+        assert!(lines.trouble().is_some_and(|t| t.contains("suffix")));
+        lines.push(b"\r", 16_000_000, &mut codes);
+        assert_eq!((lines.trouble(), codes.len(), lines.counts.partial), (None, 0, 3));
+        // A stream without one only grows too long.
+        let mut stream = Lines::new(20, None);
+        stream.push(&[b'1'; 50], 0, &mut codes);
+        assert_eq!((stream.counts.too_long, stream.trouble()), (1, None));
+        stream.push(&[b'1'; 50], 0, &mut codes);
+        assert_eq!(stream.counts.too_long, 1);
+        assert!(stream.trouble().is_some());
     }
 
     #[test]
@@ -157,7 +305,11 @@ mod tests {
         lines.push(&[b'x'; 50], 0, &mut codes);
         lines.push(b"yz\nok\n\x1b[2J\n\xff\xfe\n  \n", 1, &mut codes);
         assert_eq!(codes, ["ok"]);
-        assert_eq!(lines.counts, LineCounts { codes: 1, partial: 0, too_long: 1, unreadable: 3 });
+        assert_eq!(
+            lines.counts,
+            LineCounts { codes: 1, too_long: 1, unreadable: 3, ..LineCounts::default() }
+        );
+        assert!(is_code("A 1", 3) && !is_code("A 1", 2) && !is_code(" ", 9) && !is_code("a\u{9b}", 9));
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 //! C1  No part of a code is ever given as a code (`lines`). An unplugged scanner loses the code it was in.
 //! C2  An end of the other side, an error and a missing device are the same: tried again, with growing
 //!     pauses, for ever. A script and standard input end.
+//! C3  What is thrown away is told when it happens, not when the device goes.
 
 mod keys;
 mod lines;
@@ -13,6 +14,7 @@ mod serial;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::RawFd;
@@ -24,8 +26,8 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use weir_contract::{Clock, Code, Error, Result};
 
-pub use keys::{InputDevice, KeyEvent, KeySource, Keys};
-pub use lines::{LineCounts, Lines, symbology};
+pub use keys::{Input, InputDevice, KeyEvent, KeySource, Keys};
+pub use lines::{LineCounts, Lines, is_code, symbology};
 pub use serial::Serial;
 
 use crate::config::{Scanner, ScannerKind};
@@ -60,6 +62,8 @@ pub enum Chunk {
     Bytes(usize),
     /// Nothing for a moment.
     Quiet,
+    /// Characters were lost here.
+    Torn,
     /// The other side is gone; opening it again may help.
     Gone,
 }
@@ -140,20 +144,29 @@ impl ByteSource for Stdin {
 pub struct Typed<S> {
     source: S,
     keys: Keys,
+    inputs: VecDeque<Input>,
     waiting: Vec<u8>,
 }
 
 impl<S: KeySource> Typed<S> {
     pub fn new(source: S) -> Self {
-        Self { source, keys: Keys::default(), waiting: Vec::new() }
+        Self { source, keys: Keys::default(), inputs: VecDeque::new(), waiting: Vec::new() }
     }
 }
 
 impl<S: KeySource> ByteSource for Typed<S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<Chunk> {
-        if self.waiting.is_empty() {
-            for event in self.source.read()? {
-                self.keys.push(event, &mut self.waiting);
+        if self.waiting.is_empty() && self.inputs.is_empty() {
+            self.inputs.extend(self.source.read()?);
+        }
+        // What was typed before a loss goes out before it is told.
+        while let Some(input) = self.inputs.front().copied()
+            && (self.waiting.is_empty() || input != Input::Lost)
+        {
+            self.inputs.pop_front();
+            self.keys.take(input, &mut self.waiting);
+            if input == Input::Lost {
+                return Ok(Chunk::Torn);
             }
         }
         let count = self.waiting.len().min(into.len());
@@ -253,6 +266,7 @@ impl Running {
     }
 
     fn state(&self, trouble: Option<String>, lines: &Lines) -> bool {
+        let trouble = trouble.or_else(|| lines.trouble().map(str::to_owned));
         let event = ScanEvent::State { scanner: self.number, trouble, counts: lines.counts };
         self.out.send(event).is_ok()
     }
@@ -298,9 +312,13 @@ impl Running {
     ) -> Option<String> {
         let mut buffer = [0; 4_096];
         let mut codes = Vec::new();
+        // Codes are told by themselves.
+        let bad = |lines: &Lines| (LineCounts { codes: 0, ..lines.counts }, lines.trouble());
+        let mut told = bad(lines);
         while !self.stop.load(Ordering::Relaxed) {
             match source.read(&mut buffer) {
                 Ok(Chunk::Quiet) => lines.expire(self.now_us()),
+                Ok(Chunk::Torn) => lines.tear(self.now_us()),
                 Ok(Chunk::Gone) => return Some("the other side is gone".into()),
                 Ok(Chunk::Bytes(count)) => {
                     let now = self.now_us();
@@ -311,13 +329,24 @@ impl Running {
                             *before == code && now - at < self.settings.debounce_us
                         });
                         *last = Some((code.clone(), now));
+                        if again {
+                            lines.counts.codes -= 1;
+                            lines.counts.repeated += 1;
+                            continue;
+                        }
                         let event = ScanEvent::Code { scanner: self.number, code, time };
-                        if !again && self.out.send(event).is_err() {
+                        if self.out.send(event).is_err() {
                             return None;
                         }
                     }
                 }
                 Err(e) => return Some(e.to_string()),
+            }
+            if bad(lines) != told {
+                told = bad(lines);
+                if !self.state(None, lines) {
+                    return None;
+                }
             }
         }
         None
