@@ -1,6 +1,8 @@
 -- program: the detector, by itself (weir run rules/detect.sql, or --beside rules/detect.sql).
 -- One row for each brand mark in a frame, one with brand NULL for a frame in which none was found.
 -- Frames that cannot be read are in detections.rejected.
+-- One kind of writer of detections a warehouse: beside devices that detect, whose rows move the partition's
+-- watermark, rows that come after this detector was down are late. So either all its devices detect or none.
 
 CREATE TABLE frames (
     event_id TEXT NOT NULL METADATA FROM 'header.event_id',
@@ -22,6 +24,7 @@ CREATE TABLE frames (
 )
 PARTITIONED BY (warehouse);
 
+-- The columns of streams.sql.
 CREATE TABLE detections (
     event_id TEXT NOT NULL,
     warehouse TEXT NOT NULL,

@@ -22,7 +22,9 @@ CREATE TABLE scans (
 PARTITIONED BY (warehouse);
 
 -- Written by devices that detect, or by detect.sql. No idle_after: a detector that is slow or down makes its
--- readers wait, never its rows late; its heartbeats say how far it is.
+-- readers wait, never its rows late; its heartbeats say how far it is. One kind of writer a warehouse: where
+-- some of its devices detect, their rows move the partition's watermark, so a detector that is down would
+-- make its stations' rows late. detect.sql has the same columns.
 CREATE TABLE detections (
     event_id TEXT NOT NULL,
     warehouse TEXT NOT NULL,

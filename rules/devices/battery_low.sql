@@ -1,4 +1,6 @@
--- A battery has less than 15 % left; below 5 % its device is about to fall silent.
+-- A battery has less than 15 % left; below 5 % its device is about to fall silent. Adapters of
+-- battery-powered scanners tell it; weir-edge has none to tell of. The parts of one agent have its
+-- device id and a battery each, so they are told apart: agent/part.
 
 CREATE RULE battery_low
 WITH (
@@ -9,7 +11,7 @@ WITH (
 SELECT
     warehouse,
     station,
-    device,
+    coalesce(device || '/' || part, device) AS device,
     sent_at AS event_time,
     battery_pct < 15.0 AS fire,
     battery_pct >= 25.0 AS clear,

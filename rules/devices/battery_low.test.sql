@@ -24,13 +24,14 @@ SELECT
     column3 AS seq,
     column4 AS severity,
     column5 AS reason,
-    column6 AS quantity
+    column6 AS quantity,
+    column7 AS explain
 FROM (
     VALUES
-    ('2026-03-02 08:01:30', 'NEW', 0, 'low', 'low', 11.0),
-    ('2026-03-02 08:02:40', 'ONGOING', 1, 'medium', 'empty', 4.0),
-    ('2026-03-02 08:03:30', 'ONGOING', 2, 'low', NULL, 24.0),
-    ('2026-03-02 08:04:10', 'CLEARED', 3, 'low', NULL, 28.0)
+    ('2026-03-02 08:01:30', 'NEW', 0, 'low', 'low', 11.0, 'P1-SCN has 11 % left'),
+    ('2026-03-02 08:02:40', 'ONGOING', 1, 'medium', 'empty', 4.0, 'P1-SCN has 4 % left'),
+    ('2026-03-02 08:03:30', 'ONGOING', 2, 'low', NULL, 24.0, 'P1-SCN has 24 % left'),
+    ('2026-03-02 08:04:10', 'CLEARED', 3, 'low', NULL, 28.0, 'P1-SCN has 28 % left')
 );
 
 -- test: 15 % is enough, 25 % is charged, what lasts less than 30 s is not told
@@ -90,6 +91,36 @@ SELECT
     'NEW' AS label,
     'medium' AS severity,
     'empty' AS reason;
+
+-- test: parts of one agent have a battery each
+-- until: 2026-03-02 08:01:30
+CREATE VIEW given.device_health AS
+SELECT
+    'MAD1' AS warehouse,
+    'P1' AS station,
+    'P1-AGENT' AS device,
+    t.column1 AS kind,
+    t.column2 AS part,
+    r.ts AS sent_at,
+    t.column3 AS battery_pct
+FROM ramp('2026-03-02 08:00:00', INTERVAL '10 seconds', 9) AS r
+CROSS JOIN (
+    VALUES
+    ('agent', NULL, 12.0), ('scanner', 'left', 90.0), ('scanner', 'right', 3.0)
+) AS t;
+
+CREATE VIEW expect.events AS
+SELECT
+    '2026-03-02 08:00:30' AS event_time,
+    'NEW' AS label,
+    column1 AS device,
+    column2 AS reason,
+    column3 AS explain
+FROM (
+    VALUES
+    ('P1-AGENT', 'low', 'P1-AGENT has 12 % left'),
+    ('P1-AGENT/right', 'empty', 'P1-AGENT/right has 3 % left')
+);
 
 -- test: what each reading is called
 -- until: 2026-03-02 08:00:10

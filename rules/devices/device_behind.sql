@@ -21,7 +21,7 @@ SELECT
         WHEN spool_oldest_s >= 600.0 THEN 'far_behind'
         WHEN spool_oldest_s >= 30.0 THEN 'behind'
     END AS reason,
-    spool_oldest_s AS quantity,
+    coalesce(spool_oldest_s, 0.0) AS quantity,
     's' AS quantity_unit
 FROM device_health
 WHERE kind = 'agent';

@@ -27,13 +27,26 @@ SELECT
     column4 AS severity,
     column5 AS reason,
     column6 AS quantity,
-    column7 AS spool_records
+    column7 AS spool_records,
+    column8 AS explain
 FROM (
     VALUES
-    ('2026-03-02 08:00:50', 'NEW', 0, 'medium', 'behind', 50.0, 5),
-    ('2026-03-02 08:10:00', 'ONGOING', 1, 'high', 'far_behind', 600.0, 60),
-    ('2026-03-02 08:11:50', 'ONGOING', 2, 'medium', 'behind', 570.0, 71),
-    ('2026-03-02 08:14:00', 'CLEARED', 3, 'medium', NULL, 0.0, 84)
+    (
+        '2026-03-02 08:00:50', 'NEW', 0, 'medium', 'behind', 50.0, 5,
+        'P1-AGENT is 50 s behind, 5 records wait'
+    ),
+    (
+        '2026-03-02 08:10:00', 'ONGOING', 1, 'high', 'far_behind', 600.0, 60,
+        'P1-AGENT is 600 s behind, 60 records wait'
+    ),
+    (
+        '2026-03-02 08:11:50', 'ONGOING', 2, 'medium', 'behind', 570.0, 71,
+        'P1-AGENT is 570 s behind, 71 records wait'
+    ),
+    (
+        '2026-03-02 08:14:00', 'CLEARED', 3, 'medium', NULL, 0.0, 84,
+        'P1-AGENT is 0 s behind, 84 records wait'
+    )
 );
 
 -- test: where nothing waits there is no oldest record, and that is well
@@ -44,6 +57,7 @@ SELECT
     t.column1 AS station,
     t.column1 AS device,
     r.ts AS sent_at,
+    0 AS spool_records,
     CASE WHEN t.column1 = 'behind' AND r.n < 6 THEN 30.0 END AS spool_oldest_s
 FROM ramp('2026-03-02 08:00:00', INTERVAL '10 seconds', 12) AS r
 CROSS JOIN (VALUES ('behind'), ('well')) AS t;
@@ -52,37 +66,54 @@ CREATE VIEW expect.events AS
 SELECT
     'behind' AS station,
     column1 AS event_time,
-    column2 AS label
+    column2 AS label,
+    column3 AS quantity,
+    column4 AS explain
 FROM (
     VALUES
-    ('2026-03-02 08:00:20', 'NEW'),
-    ('2026-03-02 08:01:30', 'CLEARED')
+    ('2026-03-02 08:00:20', 'NEW', 30.0, 'behind is 30 s behind, 0 records wait'),
+    ('2026-03-02 08:01:30', 'CLEARED', 0.0, 'behind is 0 s behind, 0 records wait')
 );
 
--- test: limits, spans, and whose records count
+-- test: only the agent has a spool
+-- until: 2026-03-02 08:01:30
+CREATE VIEW given.device_health AS
+SELECT
+    'MAD1' AS warehouse,
+    'P1' AS station,
+    t.column1 AS device,
+    t.column2 AS kind,
+    r.ts AS sent_at,
+    90.0 AS spool_oldest_s
+FROM ramp('2026-03-02 08:00:00', INTERVAL '10 seconds', 9) AS r
+CROSS JOIN (VALUES ('AGENT', 'agent'), ('CAM', 'camera'), ('SCN', 'scanner')) AS t;
+
+CREATE VIEW expect.events AS
+SELECT
+    '2026-03-02 08:00:20' AS event_time,
+    'AGENT' AS device,
+    'NEW' AS label;
+
+-- test: less than 20 s are not told, nor less than 30 s in which nothing waits
 -- until: 2026-03-02 08:05:00
 CREATE VIEW given.device_health AS
 SELECT
     'MAD1' AS warehouse,
     'P1' AS station,
+    'agent' AS kind,
     column1 AS device,
-    column2 AS kind,
-    column3 AS sent_at,
-    column4 AS spool_oldest_s
+    column2 AS sent_at,
+    column3 AS spool_oldest_s
 FROM (
     VALUES
-    ('nearly', 'agent', '2026-03-02 08:00:00', 29.9),
-    ('nearly', 'agent', '2026-03-02 08:01:00', 29.9),
-    ('short', 'agent', '2026-03-02 08:00:00', 40.0),
-    ('short', 'agent', '2026-03-02 08:00:19', 29.0),
-    ('CAM', 'camera', '2026-03-02 08:00:00', 90.0),
-    ('CAM', 'camera', '2026-03-02 08:01:00', 90.0),
-    ('drains', 'agent', '2026-03-02 08:00:00', 40.0),
-    ('drains', 'agent', '2026-03-02 08:01:00', 10.0),
-    ('drains', 'agent', '2026-03-02 08:02:00', 9.9),
-    ('drains', 'agent', '2026-03-02 08:02:29', 10.0),
-    ('drains', 'agent', '2026-03-02 08:03:00', 9.9),
-    ('drains', 'agent', '2026-03-02 08:04:00', 0.0)
+    ('short', '2026-03-02 08:00:00', 40.0),
+    ('short', '2026-03-02 08:00:19', 29.0),
+    ('drains', '2026-03-02 08:00:00', 40.0),
+    ('drains', '2026-03-02 08:01:00', 10.0),
+    ('drains', '2026-03-02 08:02:00', 9.9),
+    ('drains', '2026-03-02 08:02:29', 10.0),
+    ('drains', '2026-03-02 08:03:00', 9.9),
+    ('drains', '2026-03-02 08:04:00', 0.0)
 );
 
 CREATE VIEW expect.events AS

@@ -4,7 +4,7 @@ CREATE RULE hot_or_full
 WITH (
     kind = 'condition', key = 'station, device', severity = 'medium',
     fire_after = '30 seconds', clear_after = '1 minute', owner = 'devices',
-    explain = '{device} is {reason}: {temp_c:.0} °C, {disk_free_mb:.0} MB free'
+    explain = '{device} is {state}: {temp_c:.0} °C, {disk_free_mb:.0} MB free'
 ) AS
 WITH facts AS (
     SELECT
@@ -40,12 +40,21 @@ SELECT
     is_hot OR is_full AS fire,
     is_cool AND has_room AS clear,
     CASE WHEN temp_c >= 85.0 OR disk_free_mb < 100.0 THEN 'high' ELSE 'medium' END AS severity,
-    CASE WHEN about_disk THEN 'free_disk' ELSE 'cool_device' END AS recommendation,
+    -- Nothing is to be done where all is well: there an episode ends.
+    CASE WHEN about_disk THEN 'free_disk' WHEN NOT is_cool THEN 'cool_device' END
+        AS recommendation,
     CASE
         WHEN is_hot AND is_full THEN 'hot_and_full'
         WHEN is_full THEN 'full'
         WHEN is_hot THEN 'hot'
     END AS reason,
-    CASE WHEN about_disk THEN disk_free_mb ELSE temp_c END AS quantity,
-    CASE WHEN about_disk THEN 'MB' ELSE '°C' END AS quantity_unit
+    CASE
+        WHEN is_hot AND is_full THEN 'hot and full'
+        WHEN is_full THEN 'full'
+        WHEN is_hot THEN 'hot'
+        WHEN is_cool AND has_room THEN 'well'
+        ELSE 'not well yet'
+    END AS state,
+    CASE WHEN about_disk THEN disk_free_mb WHEN NOT is_cool THEN temp_c END AS quantity,
+    CASE WHEN about_disk THEN 'MB' WHEN NOT is_cool THEN '°C' END AS quantity_unit
 FROM judged;

@@ -29,21 +29,34 @@ SELECT
     'MAD1' AS warehouse,
     'P1' AS station,
     'P1-AGENT' AS device,
-    'cool_device' AS recommendation,
-    '°C' AS quantity_unit,
     20000.0 AS disk_free_mb,
     column1 AS event_time,
     column2 AS label,
     column3 AS seq,
     column4 AS severity,
     column5 AS reason,
-    column6 AS quantity
+    column6 AS recommendation,
+    column7 AS quantity,
+    column8 AS quantity_unit,
+    column9 AS explain
 FROM (
     VALUES
-    ('2026-03-02 08:01:30', 'NEW', 0, 'medium', 'hot', 84.9),
-    ('2026-03-02 08:02:00', 'ONGOING', 1, 'high', 'hot', 85.0),
-    ('2026-03-02 08:03:00', 'ONGOING', 2, 'medium', NULL, 79.0),
-    ('2026-03-02 08:07:00', 'CLEARED', 3, 'medium', NULL, 60.0)
+    (
+        '2026-03-02 08:01:30', 'NEW', 0, 'medium', 'hot', 'cool_device', 84.9, '°C',
+        'P1-AGENT is hot: 85 °C, 20000 MB free'
+    ),
+    (
+        '2026-03-02 08:02:00', 'ONGOING', 1, 'high', 'hot', 'cool_device', 85.0, '°C',
+        'P1-AGENT is hot: 85 °C, 20000 MB free'
+    ),
+    (
+        '2026-03-02 08:03:00', 'ONGOING', 2, 'medium', NULL, 'cool_device', 79.0, '°C',
+        'P1-AGENT is not well yet: 79 °C, 20000 MB free'
+    ),
+    (
+        '2026-03-02 08:07:00', 'CLEARED', 3, 'medium', NULL, NULL, NULL, NULL,
+        'P1-AGENT is well: 60 °C, 20000 MB free'
+    )
 );
 
 -- test: less than 500 MB are told, less than 100 MB again, over from 1 GB on
@@ -70,28 +83,20 @@ FROM (
 
 CREATE VIEW expect.events AS
 SELECT
-    'MB' AS quantity_unit,
     column1 AS event_time,
     column2 AS label,
     column3 AS severity,
     column4 AS recommendation,
     column5 AS reason,
-    column6 AS quantity
+    column6 AS quantity,
+    column7 AS quantity_unit
 FROM (
     VALUES
-    ('2026-03-02 08:01:30', 'NEW', 'medium', 'free_disk', 'full', 499.999999),
-    ('2026-03-02 08:03:00', 'ONGOING', 'high', 'free_disk', 'full', 99.0),
-    ('2026-03-02 08:04:00', 'ONGOING', 'medium', 'free_disk', NULL, 999.999999)
-)
-UNION ALL
-SELECT
-    '°C' AS quantity_unit,
-    '2026-03-02 08:07:00' AS event_time,
-    'CLEARED' AS label,
-    'medium' AS severity,
-    'cool_device' AS recommendation,
-    NULL AS reason,
-    50.0 AS quantity;
+    ('2026-03-02 08:01:30', 'NEW', 'medium', 'free_disk', 'full', 499.999999, 'MB'),
+    ('2026-03-02 08:03:00', 'ONGOING', 'high', 'free_disk', 'full', 99.0, 'MB'),
+    ('2026-03-02 08:04:00', 'ONGOING', 'medium', 'free_disk', NULL, 999.999999, 'MB'),
+    ('2026-03-02 08:07:00', 'CLEARED', 'medium', NULL, NULL, NULL, NULL)
+);
 
 -- test: hot and full at once, and one after the other
 CREATE VIEW given.device_health AS
@@ -127,8 +132,8 @@ FROM (
     ('2026-03-02 08:00:30', 'both', 'NEW', 'free_disk', 'hot_and_full'),
     ('2026-03-02 08:00:30', 'hot, little room', 'NEW', 'cool_device', 'hot'),
     ('2026-03-02 08:01:00', 'hot, little room', 'ONGOING', 'free_disk', NULL),
-    ('2026-03-02 08:03:00', 'both', 'CLEARED', 'cool_device', NULL),
-    ('2026-03-02 08:03:00', 'hot, little room', 'CLEARED', 'cool_device', NULL)
+    ('2026-03-02 08:03:00', 'both', 'CLEARED', NULL, NULL),
+    ('2026-03-02 08:03:00', 'hot, little room', 'CLEARED', NULL, NULL)
 );
 
 -- test: what a machine does not tell is well, a record that tells neither says nothing
@@ -211,19 +216,20 @@ SELECT
     column3 AS severity,
     column4 AS recommendation,
     column5 AS fire,
-    column6 AS clear
+    column6 AS clear,
+    column7 AS state
 FROM (
     VALUES
-    ('a', NULL, 'medium', 'cool_device', FALSE, TRUE),
-    ('b', NULL, 'medium', 'cool_device', FALSE, FALSE),
-    ('c', NULL, 'medium', 'cool_device', FALSE, FALSE),
-    ('d', 'hot', 'medium', 'cool_device', TRUE, FALSE),
-    ('e', 'hot', 'medium', 'cool_device', TRUE, FALSE),
-    ('f', 'hot', 'high', 'cool_device', TRUE, FALSE),
-    ('g', NULL, 'medium', 'free_disk', FALSE, FALSE),
-    ('h', NULL, 'medium', 'free_disk', FALSE, FALSE),
-    ('i', 'full', 'medium', 'free_disk', TRUE, FALSE),
-    ('j', 'full', 'medium', 'free_disk', TRUE, FALSE),
-    ('k', 'full', 'high', 'free_disk', TRUE, FALSE),
-    ('l', 'hot_and_full', 'medium', 'free_disk', TRUE, FALSE)
+    ('a', NULL, 'medium', NULL, FALSE, TRUE, 'well'),
+    ('b', NULL, 'medium', 'cool_device', FALSE, FALSE, 'not well yet'),
+    ('c', NULL, 'medium', 'cool_device', FALSE, FALSE, 'not well yet'),
+    ('d', 'hot', 'medium', 'cool_device', TRUE, FALSE, 'hot'),
+    ('e', 'hot', 'medium', 'cool_device', TRUE, FALSE, 'hot'),
+    ('f', 'hot', 'high', 'cool_device', TRUE, FALSE, 'hot'),
+    ('g', NULL, 'medium', 'free_disk', FALSE, FALSE, 'not well yet'),
+    ('h', NULL, 'medium', 'free_disk', FALSE, FALSE, 'not well yet'),
+    ('i', 'full', 'medium', 'free_disk', TRUE, FALSE, 'full'),
+    ('j', 'full', 'medium', 'free_disk', TRUE, FALSE, 'full'),
+    ('k', 'full', 'high', 'free_disk', TRUE, FALSE, 'full'),
+    ('l', 'hot_and_full', 'medium', 'free_disk', TRUE, FALSE, 'hot and full')
 );
