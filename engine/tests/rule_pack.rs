@@ -1,5 +1,7 @@
-//! The tests of the rule pack: every rule has a file of them beside it, and all pass.
+//! The tests of the rule pack: every rule has a file of them beside it, and all pass. What two of its programs
+//! declare, they declare alike.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use weir_engine::run::rule_test::{RuleTests, Verdict, read_tests};
@@ -39,4 +41,24 @@ fn the_rules_do_what_their_tests_say() {
     }
     assert!(failed.is_empty(), "{} of {seen} tests fail\n{}", failed.len(), failed.join("\n"));
     assert!(seen >= script.rules.len(), "{seen} tests for {} rules", script.rules.len());
+}
+
+/// Columns of the tables of a program: name, type, whether NULL may stand there.
+fn tables(path: &Path) -> BTreeMap<String, Vec<(String, String, bool)>> {
+    let script = read(&load(path).expect("a script")).expect("a program");
+    let tables = script.tables.into_iter().map(|table| {
+        let columns = table.columns.into_iter();
+        (table.name, columns.map(|c| (c.name, c.data_type.to_string(), c.nullable)).collect())
+    });
+    tables.collect()
+}
+
+#[test]
+fn the_detector_writes_the_tables_that_the_rules_read() {
+    let (read, written) = (tables(&rules()), tables(&rules().join("detect.sql")));
+    let both: Vec<&String> = written.keys().filter(|name| read.contains_key(*name)).collect();
+    assert_eq!(both, ["detections"], "tables of detect.sql that the pack has too");
+    for name in both {
+        assert_eq!(written[name], read[name], "{name}: detect.sql, then streams.sql");
+    }
 }
