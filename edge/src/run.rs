@@ -271,14 +271,17 @@ impl Edge {
             for lane in [SCANS, DETECTIONS] {
                 publisher.expect(lane, self.eyes.as_ref().and_then(|eyes| eyes.oldest(lane)));
             }
-            publisher.pump(&mut self.spool, &time)?;
+            let pumped = publisher.pump(&mut self.spool, &time);
+            pumped.map(drop).or_else(|e| self.disk_trouble(&e, now))?;
         }
         if now >= self.next_second_us {
             self.next_second_us = now + SECOND_US;
-            self.spool
-                .enforce(time.synced.then_some(time.wall_us))
-                .or_else(|e| self.disk_trouble(&e, now))?;
-            self.spool.save().or_else(|e| self.disk_trouble(&e, now))?;
+            let kept = self.spool.enforce(time.synced.then_some(time.wall_us));
+            match kept.and(self.spool.save()) {
+                // It takes what it is given: a place that it did not give is no reason to leave it.
+                Ok(()) if self.spool.pending_bytes() == 0 => self.disk_bad_since = None,
+                done => done.or_else(|e| self.disk_trouble(&e, now))?,
+            }
             self.tell_systemd("WATCHDOG=1");
         }
         let well = self.trouble().is_none();

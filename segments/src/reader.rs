@@ -79,6 +79,24 @@ impl Reader {
         Ok((reader, lost))
     }
 
+    /// Opens at the first file behind `from` that opens: for a disk that does not give the bytes of the one
+    /// that `from` is in. Gives the offsets that were passed over.
+    ///
+    /// # Errors
+    /// `W0501` where there is no such file.
+    pub fn open_past_file(disk: Arc<dyn Disk>, folder: &Path, from: i64) -> Result<(Self, Range<i64>)> {
+        let mut refused = None;
+        for base in disk::segments(&*disk, folder)?.into_iter().filter(|base| *base > from) {
+            match Self::at_file(disk.clone(), folder, base) {
+                Ok(reader) => return Ok((reader, from..base)),
+                Err(e) => refused = refused.or(Some(e)),
+            }
+        }
+        let none =
+            || Error::new(Code::Io, format!("no file is behind offset {from}")).at(disk::place(folder));
+        Err(refused.unwrap_or_else(none))
+    }
+
     /// A reader at the front of the file that `from` is in.
     fn at_file(disk: Arc<dyn Disk>, folder: &Path, from: i64) -> Result<Self> {
         let bases = disk::segments(&*disk, folder)?;
@@ -191,8 +209,8 @@ impl Reader {
             match self.take_frame(&mut batch, &mut taken, rows, limit) {
                 Ok(true) => {}
                 Ok(false) => break,
-                // What was taken before it is sound; the next call meets the damage again.
-                Err(e) if e.code() == Code::Damaged && !batch.is_empty() => break,
+                // What was taken before it is sound; the next call meets it again.
+                Err(_) if !batch.is_empty() => break,
                 Err(e) => return Err(e),
             }
         }

@@ -8,9 +8,14 @@
 //! | answer        | becomes                                                               |
 //! |---------------|-----------------------------------------------------------------------|
 //! | 200           | acknowledged                                                          |
-//! | 413, 400      | of one record: refused; of several: they are sent one by one          |
-//! | 429, 5xx, none| broken: sent again after a pause                                      |
-//! | 401, 403, 404 | broken, with `W0402`: somebody has to act, and nothing is thrown away |
+//! | 413, 400 of   | of one record: refused; of several: they are sent one by one          |
+//! | weir's log    |                                                                       |
+//! | 413 of others | of one record: broken, as below; of several: they are sent one by one |
+//! | 408, 429, 5xx,| broken: sent again after a pause                                      |
+//! | none          |                                                                       |
+//! | any other     | broken, with `W0402`: somebody has to act, and nothing is thrown away |
+//!
+//! A 400 or 413 is weir's where its body says so: what stands between (a proxy) knows nothing of records.
 
 use std::io::Read;
 use std::thread;
@@ -139,6 +144,8 @@ enum Answer {
     Stored,
     /// This content will never be taken.
     Refused(Error),
+    /// Somebody on the way takes no body of this size.
+    TooLarge(Error),
     Broken(Error),
 }
 
@@ -155,23 +162,21 @@ impl Poster {
             let (now, later) = rest.split_at(lines.max(1));
             match self.post_records(now) {
                 Answer::Stored => outcomes.extend(now.last().map(|r| Outcome::Acked(r.offset))),
-                Answer::Refused(why) if now.len() == 1 => {
-                    outcomes.push(Outcome::Refused(first.offset, why));
-                }
-                Answer::Refused(_) => {
+                Answer::Refused(_) | Answer::TooLarge(_) if now.len() > 1 => {
                     // One of them is at fault: which one shows when they go alone.
                     for record in now {
                         match self.post_records(std::slice::from_ref(record)) {
                             Answer::Stored => outcomes.push(Outcome::Acked(record.offset)),
                             Answer::Refused(why) => outcomes.push(Outcome::Refused(record.offset, why)),
-                            Answer::Broken(why) => {
+                            Answer::TooLarge(why) | Answer::Broken(why) => {
                                 outcomes.push(Outcome::Broken(why));
                                 return outcomes;
                             }
                         }
                     }
                 }
-                Answer::Broken(why) => {
+                Answer::Refused(why) => outcomes.push(Outcome::Refused(first.offset, why)),
+                Answer::TooLarge(why) | Answer::Broken(why) => {
                     outcomes.push(Outcome::Broken(why));
                     return outcomes;
                 }
@@ -180,7 +185,8 @@ impl Poster {
         }
         if let Some((key, time_us)) = &request.heartbeat {
             let header = (wire::HEARTBEAT.to_owned(), EventTime(*time_us).to_string().into_bytes());
-            if let Answer::Broken(why) = self.post(key, &[header], "application/octet-stream", b"") {
+            let said = self.post(key, &[header], "application/octet-stream", b"");
+            if let Answer::TooLarge(why) | Answer::Broken(why) = said {
                 outcomes.push(Outcome::Broken(why));
             }
         }
@@ -226,11 +232,20 @@ impl Poster {
         let what = format!("{} answers {status} {}", self.url, text.trim());
         match status {
             200 => Answer::Stored,
-            400 | 413 => Answer::Refused(Error::new(Code::Refused, what)),
-            401 | 403 | 404 => Answer::Broken(Error::new(Code::Refused, what)),
-            _ => Answer::Broken(Error::new(Code::Connect, what)),
+            400 | 413 if of_the_records(&text) => Answer::Refused(Error::new(Code::Refused, what)),
+            413 => Answer::TooLarge(Error::new(Code::Refused, what)),
+            408 | 429 | 500..=599 => Answer::Broken(Error::new(Code::Connect, what)),
+            _ => Answer::Broken(Error::new(Code::Refused, what)),
         }
     }
+}
+
+/// Whether weir's log says this of the records: a body above its limit, or lines that it names. What it says
+/// of a request's head (a header that a proxy took away) has the code of bad records too, but counts none.
+fn of_the_records(body: &str) -> bool {
+    let Ok(said) = serde_json::from_str::<serde_json::Value>(body) else { return false };
+    let code = said["code"].as_str().unwrap_or_default();
+    code == Code::TooLarge.to_string() || (code == Code::BadRecord.to_string() && said["records"].is_u64())
 }
 
 #[cfg(test)]

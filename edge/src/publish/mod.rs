@@ -80,13 +80,15 @@ struct Lane {
     /// Sent, not acknowledged: offset, event time, bytes.
     flight: VecDeque<(i64, i64, usize)>,
     flight_bytes: usize,
+    /// What the spool handed out has to be handed out again.
+    rewinds: bool,
     /// The device writes this topic: whose silence nobody waits for needs no heartbeat, and one from a
     /// device that writes nothing there would make others' rows late.
     beats: bool,
     /// When the oldest thing was seen that may still become a record.
     expected: Option<DeviceTime>,
     next_heartbeat_us: i64,
-    /// Nothing is sent before, after a broken sender.
+    /// Nothing is sent before, after a broken sender or a place that the spool's disk did not give.
     pause_until_us: i64,
     pause_us: i64,
 }
@@ -117,6 +119,8 @@ impl Default for Pace {
 
 /// First pause after a broken sender, and the longest.
 const PAUSE_US: (i64, i64) = (100_000, 10_000_000);
+/// Before the spool is asked again for what its disk did not give.
+const READ_AGAIN_US: i64 = 1_000_000;
 
 /// Sends the spool's records. Lanes in the spool's order.
 pub struct Publisher {
@@ -139,6 +143,7 @@ impl Publisher {
             ready: VecDeque::new(),
             flight: VecDeque::new(),
             flight_bytes: 0,
+            rewinds: false,
             beats: true,
             expected: None,
             next_heartbeat_us: i64::MIN,
@@ -162,28 +167,36 @@ impl Publisher {
     /// One step: takes what came back, sends what may go. True where anything moved.
     ///
     /// # Errors
-    /// Only those of the spool's disk.
+    /// Only those of the spool's disk, the first of them; every lane had its turn, and the next call goes on.
     pub fn pump(&mut self, spool: &mut Spool, now: &DeviceTime) -> Result<bool> {
         let started = *self.started_us.get_or_insert(now.boot_us);
-        let held = !now.synced && now.boot_us - started < self.pace.hold_us;
+        let mut held = !now.synced && now.boot_us - started < self.pace.hold_us;
+        let mut refused = None;
         if now.synced && spool.stamps().of(&now.boot).is_none() {
             // Durable before any record is stamped by it.
-            spool.stamp(Stamp { boot: now.boot, offset_us: now.wall_us - now.boot_us })?;
+            refused = spool.stamp(Stamp { boot: now.boot, offset_us: now.wall_us - now.boot_us }).err();
+            held = refused.is_some();
         }
         let mut moved = false;
         for number in 0..self.lanes.len() {
-            moved |= self.collect(number, spool, now)?;
-            moved |= self.fill(number, spool, now, held)?;
+            moved |= self.collect(number, spool, now);
+            match self.fill(number, spool, now, held) {
+                Ok(sent) => moved |= sent,
+                Err(why) => {
+                    self.lanes[number].pause_until_us = now.boot_us + READ_AGAIN_US;
+                    refused = refused.or(Some(why));
+                }
+            }
         }
         for number in 0..self.lanes.len() {
             if !held && spool.pending_bytes() == 0 {
                 self.heartbeat(number, spool, now);
             }
         }
-        Ok(moved)
+        refused.map_or(Ok(moved), Err)
     }
 
-    fn collect(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime) -> Result<bool> {
+    fn collect(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime) -> bool {
         let (lane, counts) = (&mut self.lanes[number], &mut self.counts[number]);
         let outcomes = lane.sender.poll(now.wall_us);
         let moved = !outcomes.is_empty();
@@ -198,7 +211,7 @@ impl Publisher {
                 Outcome::Refused(offset, why) => {
                     tracing::error!(lane = number, offset, "the log refuses a record: {}", why.what());
                     spool.refuse(number, offset);
-                    lane.landed(offset);
+                    lane.drop_from_flight(offset);
                     counts.refused += 1;
                     self.trouble = Some(why);
                 }
@@ -208,7 +221,7 @@ impl Publisher {
                     lane.ready.clear();
                     lane.flight.clear();
                     lane.flight_bytes = 0;
-                    spool.rewind(number)?;
+                    lane.rewinds = true;
                     lane.pause_until_us = now.boot_us + lane.pause_us;
                     lane.pause_us = (lane.pause_us * 2).min(PAUSE_US.1);
                     self.trouble = Some(why);
@@ -218,13 +231,16 @@ impl Publisher {
         if let Some(why) = lane.sender.trouble() {
             self.trouble = Some(why);
         }
-        Ok(moved)
+        moved
     }
 
     fn fill(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime, held: bool) -> Result<bool> {
         let (lane, counts) = (&mut self.lanes[number], &mut self.counts[number]);
         let mut moved = false;
         while now.boot_us >= lane.pause_until_us && lane.has_room() {
+            if std::mem::take(&mut lane.rewinds) {
+                spool.rewind(number).inspect_err(|_| lane.rewinds = true)?;
+            }
             if lane.ready.is_empty() {
                 let rows = (lane.window.records - lane.flight.len()).min(1_000);
                 lane.ready.extend(spool.next(number, rows, lane.window.bytes.min(1 << 20))?);
@@ -233,15 +249,10 @@ impl Publisher {
             let envelope = match Envelope::parse(&stored.envelope) {
                 Ok(envelope) => envelope,
                 Err(why) => {
-                    // Only in order: what is before it has to be gone first.
-                    if lane.flight.is_empty() {
-                        spool.refuse(number, stored.offset);
-                        counts.refused += 1;
-                        self.trouble = Some(why);
-                        continue;
-                    }
-                    lane.ready.push_front(stored);
-                    break;
+                    spool.refuse(number, stored.offset);
+                    counts.refused += 1;
+                    self.trouble = Some(why);
+                    continue;
                 }
             };
             let time = envelope.time;
@@ -327,5 +338,14 @@ impl Lane {
             self.flight_bytes -= bytes;
         }
         (before - self.flight.len()) as u64
+    }
+
+    /// Forgets one record; those before it are still on their way.
+    fn drop_from_flight(&mut self, offset: i64) {
+        if let Some(at) = self.flight.iter().position(|(o, ..)| *o == offset)
+            && let Some((_, _, bytes)) = self.flight.remove(at)
+        {
+            self.flight_bytes -= bytes;
+        }
     }
 }

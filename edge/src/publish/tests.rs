@@ -23,6 +23,9 @@ struct Topic {
     rate: usize,
     breaks: bool,
     refuse: Option<i64>,
+    /// Refused where it is handed over: nothing before it is answered yet.
+    refuse_at_once: Option<i64>,
+    said: Vec<Outcome>,
 }
 
 #[derive(Clone)]
@@ -30,7 +33,12 @@ struct TestSender(Rc<RefCell<Topic>>);
 
 impl Sender for TestSender {
     fn send(&mut self, record: Outgoing) -> Sent {
-        self.0.borrow_mut().queue.push(record);
+        let mut topic = self.0.borrow_mut();
+        if topic.refuse_at_once == Some(record.offset) {
+            topic.said.push(Outcome::Refused(record.offset, Error::new(Code::Refused, "too large")));
+        } else {
+            topic.queue.push(record);
+        }
         Sent::Taken
     }
 
@@ -49,7 +57,7 @@ impl Sender for TestSender {
     fn poll(&mut self, _now_us: i64) -> Vec<Outcome> {
         let mut topic = self.0.borrow_mut();
         let topic = &mut *topic;
-        let mut outcomes = Vec::new();
+        let mut outcomes = std::mem::take(&mut topic.said);
         let rate = topic.rate.min(topic.queue.len());
         for record in topic.queue.drain(..rate) {
             if topic.refuse == Some(record.offset) {
@@ -68,6 +76,7 @@ impl Sender for TestSender {
 }
 
 struct Rig {
+    disk: MemoryDisk,
     spool: Spool,
     publisher: Publisher,
     topics: Vec<Rc<RefCell<Topic>>>,
@@ -83,12 +92,13 @@ impl Rig {
             bytes_max: 1 << 20,
             age_max_us: None,
         });
-        let spool = Spool::open(Arc::new(MemoryDisk::default()), Path::new("spool"), &lanes).unwrap();
+        let disk = MemoryDisk::default();
+        let spool = Spool::open(Arc::new(disk.clone()), Path::new("spool"), &lanes).unwrap();
         let topics: Vec<Rc<RefCell<Topic>>> = (0..2).map(|_| Rc::default()).collect();
         let sender = |t: &Rc<RefCell<Topic>>| (Box::new(TestSender(t.clone())) as Box<dyn Sender>, WINDOW);
         let publisher = Publisher::new(b"W1", topics.iter().map(sender).collect(), Pace::default());
         let now = DeviceTime { boot: [1; 16], wall_us: 1_000_000_000, boot_us: 10_000_000, synced };
-        Self { spool, publisher, topics, now }
+        Self { disk, spool, publisher, topics, now }
     }
 
     fn push(&mut self, lane: usize, time: DeviceTime) {
@@ -133,6 +143,52 @@ fn records_arrive_in_sequence_through_breaks_and_refusals() {
     assert!(ascending, "acknowledged before the break: nothing came twice, nothing out of order");
     assert_eq!((rig.publisher.counts[0].refused, rig.spool.gone()), (1, 1));
     assert!(rig.publisher.counts[0].breaks > 5 && rig.spool.records(0) == 0);
+}
+
+/// What is refused before it leaves the device says nothing of those that left.
+#[test]
+fn a_refusal_acknowledges_nothing_that_is_still_on_its_way() {
+    let mut rig = Rig::new(true);
+    (0..10).for_each(|_| rig.push(0, rig.now));
+    rig.topics[0].borrow_mut().refuse_at_once = Some(8);
+    rig.pump(1);
+    rig.pump(1);
+    assert_eq!((rig.publisher.in_flight(), rig.publisher.counts[0].refused), (9, 1));
+    assert_eq!((rig.spool.records(0), rig.spool.states()[0].acked, rig.spool.gone()), (9, 0, 1));
+    rig.topics[0].borrow_mut().breaks = true;
+    rig.rate(0, 100);
+    (0..3).for_each(|_| rig.pump(1_000));
+    let mut arrived = rig.arrived(0);
+    arrived.sort_unstable();
+    arrived.dedup();
+    assert_eq!(arrived, (0..10).filter(|n| *n != 8).collect::<Vec<_>>());
+    assert_eq!((rig.spool.records(0), rig.spool.gone()), (0, 1), "refused twice, counted once");
+}
+
+/// A place that the disk does not give holds its own lane for a moment, and no other.
+#[test]
+fn a_disk_that_does_not_give_a_record_holds_one_lane_and_then_lets_it_go() {
+    let mut rig = Rig::new(true);
+    (0..3).for_each(|_| rig.push(0, rig.now));
+    rig.push(1, rig.now);
+    let file = rig.disk.files().into_iter().find(|p| p.ends_with("scans/00000000000000000000.seg")).unwrap();
+    rig.disk.bad_place(&file, Some(0..1));
+    (0..2).for_each(|lane| rig.rate(lane, 100));
+    let mut errors = 0;
+    for _ in 0..40 {
+        rig.now.wall_us += 100_000;
+        rig.now.boot_us += 100_000;
+        errors += u32::from(rig.publisher.pump(&mut rig.spool, &rig.now).is_err());
+    }
+    assert_eq!(
+        (errors, rig.spool.gone(), rig.spool.records(0)),
+        (2, 3, 0),
+        "asked for three times, a second apart"
+    );
+    assert_eq!((rig.arrived(0).len(), rig.arrived(1)), (0, vec![0]));
+    rig.push(0, rig.now);
+    (0..2).for_each(|_| rig.pump(1_000));
+    assert_eq!(rig.arrived(0), [3]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! A kill with -9 keeps what was written, synced or not, and half of a write that tears; power cuts, which lose
 //! what was not synced, are in `spool/tests.rs`.
 
+mod faults;
 mod link;
 
 use std::collections::BTreeMap;

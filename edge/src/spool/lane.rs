@@ -12,6 +12,7 @@
 //! N3  An offset is never used twice, whatever a crash took.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use weir_contract::{Code, Result};
 use weir_segments::{Disk, Reader, Record, Writer, WriterOptions};
 
 use super::ledger::{LaneLedger, Why};
+use super::shelf::Shelf;
 use crate::record::{Draft, Envelope, Stored};
 
 /// Bytes that may wait for a group sync while the disk refuses; beyond, the oldest go, counted.
@@ -44,7 +46,7 @@ pub(super) struct Lane {
     folder: PathBuf,
     /// None while the disk refuses to open it.
     writer: Option<Writer>,
-    reader: Reader,
+    shelf: Shelf,
     pending: VecDeque<(Vec<u8>, Draft)>,
     pending_bytes: usize,
     /// Records that were refused because the disk failed and memory was full.
@@ -77,18 +79,18 @@ impl Lane {
             ledger.give_up_rest(ledger.acked, ledger.floor, Why::InFlight);
             ledger.give_up_rest(ledger.acked.max(ledger.floor), start, Why::Damage);
         }
-        let (reader, lost) = Reader::open_past_damage(disk.clone(), &folder, start)?;
+        let (shelf, lost) = Shelf::open(disk.clone(), folder.clone(), start)?;
         for range in lost {
             ledger.give_up_rest(range.start, range.end, Why::Damage);
         }
-        ledger.acked = reader.position();
+        ledger.acked = shelf.position();
         let end = writer.durable_end();
         Ok(Self {
             options,
             disk,
             folder,
             writer: Some(writer),
-            reader,
+            shelf,
             pending: VecDeque::new(),
             pending_bytes: 0,
             overflowed: 0,
@@ -148,7 +150,7 @@ impl Lane {
 
     /// Records that are neither acknowledged nor gone, pending ones too.
     pub fn records(&self) -> u64 {
-        let on_disk = self.end - self.reader.position();
+        let on_disk = self.end - self.shelf.position();
         on_disk.max(0).cast_unsigned() + (self.in_flight.len() + self.pending.len()) as u64
     }
 
@@ -157,34 +159,39 @@ impl Lane {
     }
 
     /// Hands out the next records: at most `rows` and about `bytes`, fewer where that is all.
+    ///
+    /// # Errors
+    /// Where the disk does not give a place. Asked for again it is given or, at last, passed over.
     pub fn next(&mut self, rows: usize, bytes: usize) -> Result<Vec<Stored>> {
-        while self.reader.position() < self.end {
-            match self.reader.next_batch(rows, bytes) {
-                Ok(None) => break,
-                Ok(Some(batch)) => {
-                    let mut headers: Vec<Vec<(String, Vec<u8>)>> = vec![Vec::new(); batch.len()];
-                    for header in batch.headers.iter().cloned() {
-                        headers[header.row as usize].push((header.name, header.value));
-                    }
-                    let stored = |(row, headers)| Stored {
-                        offset: batch.first + row as i64,
-                        key: batch.keys.get(row).unwrap_or_default().to_vec(),
-                        headers,
-                        envelope: batch.values.get(row).unwrap_or_default().to_vec(),
-                    };
-                    let records: Vec<Stored> = headers.into_iter().enumerate().map(stored).collect();
+        loop {
+            let given = self.shelf.next(&mut self.ledger, self.end, rows, bytes);
+            let place = self.shelf.position();
+            match given {
+                Err(e) if self.shelf.worn(place, &e) => {
+                    let lost = self.leave_file(place)?;
+                    self.ledger.give_up_rest(lost.start, lost.end, Why::Damage);
+                }
+                Err(e) => {
+                    self.settle();
+                    return Err(e);
+                }
+                Ok(records) => {
                     self.in_flight.extend(records.iter().map(|r| r.offset));
+                    self.settle();
                     return Ok(records);
                 }
-                Err(e) if e.code() == Code::Damaged => {
-                    let lost = self.reader.skip_damage()?;
-                    self.ledger.give_up_rest(lost.start, lost.end, Why::Damage);
-                    self.settle();
-                }
-                Err(e) => return Err(e),
             }
         }
-        Ok(Vec::new())
+    }
+
+    fn leave_file(&mut self, place: i64) -> Result<Range<i64>> {
+        // Behind the file that is written to there is none yet.
+        if let Some(writer) = &mut self.writer
+            && writer.files().last().is_some_and(|(base, _)| base <= place)
+        {
+            writer.seal()?;
+        }
+        self.shelf.leave_file(place)
     }
 
     /// The records up to and with `offset` are acknowledged.
@@ -195,26 +202,30 @@ impl Lane {
         self.settle();
     }
 
-    /// The oldest record in flight will never be taken by the log.
+    /// A record in flight will never be taken by the log; those before it are still on their way. Where one
+    /// of them breaks the sender it is handed out with them again, and refused again: counted once.
     pub fn refuse(&mut self, offset: i64) {
-        self.ledger.give_up(offset, offset + 1, Why::Refused);
-        self.ack(offset);
+        self.ledger.give_up_rest(offset, offset + 1, Why::Refused);
+        self.in_flight.retain(|o| *o != offset);
+        self.settle();
     }
 
     fn settle(&mut self) {
-        let next = self.in_flight.front().copied().unwrap_or_else(|| self.reader.position());
+        let next = self.in_flight.front().copied().unwrap_or_else(|| self.shelf.position());
         self.ledger.acked = self.ledger.acked.max(next);
     }
 
     /// Everything that is in flight will be handed out again, as far as it is still there.
     pub fn rewind(&mut self) -> Result<()> {
         let start = self.ledger.floor.max(self.ledger.acked);
-        let (reader, lost) = Reader::open_past_damage(self.disk.clone(), &self.folder, start)?;
+        let lost = match self.shelf.go_to(start) {
+            Err(e) if self.shelf.worn(start, &e) => vec![self.leave_file(start)?],
+            there => there?,
+        };
         self.ledger.give_up_rest(self.ledger.acked, start, Why::InFlight);
         for range in lost {
             self.ledger.give_up_rest(range.start, range.end, Why::Damage);
         }
-        self.reader = reader;
         self.in_flight.clear();
         self.settle();
         Ok(())
@@ -225,8 +236,8 @@ impl Lane {
         self.options.bytes_max = self.options.bytes_max.min(bytes_max);
         let writer =
             Writer::open_past_damage(memory.clone(), &self.folder, writer_options(&self.options), self.end)?;
-        let (reader, _) = Reader::open_past_damage(memory.clone(), &self.folder, self.end)?;
-        (self.disk, self.writer, self.reader) = (memory, Some(writer), reader);
+        let (shelf, _) = Shelf::open(memory.clone(), self.folder.clone(), self.end)?;
+        (self.disk, self.writer, self.shelf) = (memory, Some(writer), shelf);
         self.ledger.floor = self.end;
         self.durable_floor = self.end;
         Ok(())
@@ -257,26 +268,33 @@ impl Lane {
         seen_before: i64,
         event_time: impl Fn(&Envelope<'_>) -> Option<i64>,
     ) -> Result<bool> {
-        let mut dropped = false;
-        loop {
-            let floor = self.ledger.floor.max(self.ledger.acked);
-            let Some(writer) = &self.writer else { break };
-            let next = writer.files().map(|(base, _)| base).find(|base| *base > floor);
-            // The first record of the next file is younger than every one of this file.
-            let Some(upto) = next else { break };
-            if upto >= writer.durable_end() {
+        let floor = self.ledger.floor.max(self.ledger.acked);
+        let Some(writer) = &self.writer else { return Ok(false) };
+        let mut old = None;
+        // The first record of the next file is younger than every one of this file.
+        for (upto, _) in writer.files().filter(|(base, _)| *base > floor && *base < writer.durable_end()) {
+            // A file that cannot be read says nothing: the next one judges it too.
+            let Ok(Some(record)) = self.first_from(upto) else { continue };
+            let time = Envelope::parse(&record).ok().and_then(|e| event_time(&e));
+            if time.is_none_or(|t| t >= seen_before) {
                 break;
             }
-            let (mut peek, _) = Reader::open_past_damage(self.disk.clone(), &self.folder, upto)?;
-            let first = peek.next_batch(1, 1)?;
-            let time = first.as_ref().and_then(|b| b.values.get(0)).and_then(|v| Envelope::parse(v).ok());
-            if time.and_then(|e| event_time(&e)).is_none_or(|t| t >= seen_before) {
-                break;
-            }
-            self.give_up_to(upto, Why::Age)?;
-            dropped = true;
+            old = Some(upto);
         }
-        Ok(dropped)
+        let Some(upto) = old else { return Ok(false) };
+        self.give_up_to(upto, Why::Age)?;
+        Ok(true)
+    }
+
+    /// The first sound record at `from` or behind it.
+    fn first_from(&self, from: i64) -> Result<Option<Vec<u8>>> {
+        let (mut peek, _) = Reader::open_past_damage(self.disk.clone(), &self.folder, from)?;
+        loop {
+            match peek.next_batch(1, 1) {
+                Err(e) if e.code() == Code::Damaged => peek.skip_damage().map(drop)?,
+                first => return Ok(first?.and_then(|b| b.values.get(0).map(<[u8]>::to_vec))),
+            }
+        }
     }
 
     fn bytes_above_floor(&self) -> u64 {
@@ -301,10 +319,9 @@ impl Lane {
     /// None of the records below `upto` will be handed out any more. Those in flight are in memory still:
     /// they are given up only if they have to be asked for again.
     fn give_up_to(&mut self, upto: i64, why: Why) -> Result<()> {
-        let from = self.reader.position();
+        let from = self.shelf.position();
         if from < upto {
-            let (reader, lost) = Reader::open_past_damage(self.disk.clone(), &self.folder, upto)?;
-            self.reader = reader;
+            let lost = self.shelf.go_to(upto)?;
             self.ledger.give_up_rest(from, upto, why);
             for range in lost {
                 self.ledger.give_up_rest(range.start, range.end, Why::Damage);

@@ -19,6 +19,7 @@
 
 mod lane;
 mod ledger;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
@@ -212,18 +213,24 @@ impl Spool {
     }
 
     /// Keeps the quotas: by bytes always; by age as far as times are known, `now_us` being a synced clock's.
+    ///
+    /// # Errors
+    /// The first lane's that could not; the others were seen to.
     pub fn enforce(&mut self, now_us: Option<i64>) -> Result<()> {
         let stamps = &self.stamps;
+        let mut refused = None;
         for lane in &mut self.lanes {
-            lane.drop_for_space()?;
+            let mut done = lane.drop_for_space();
             if let (Some(now), Some(age)) = (now_us, lane.options.age_max_us) {
-                lane.drop_by_age(now - age, |e| {
+                let aged = lane.drop_by_age(now - age, |e| {
                     let (time, known) = stamps.event_time(&e.time);
                     known.then_some(time)
-                })?;
+                });
+                done = done.and(aged);
             }
+            refused = refused.or(done.err());
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Makes acknowledgements and decisions durable, then deletes the files that nobody needs.

@@ -6,9 +6,11 @@
 //! M1  Without `remember`, nothing is kept beside the current state: it costs its contents once.
 //!     A file without a name lives on while somebody has it open, as everywhere.
 //! M2  After `power_cut` all files that were open are dead: their calls fail.
+//! M3  A bad place (`bad_place`) fails each read that begins in it; one that begins before it ends there.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +42,8 @@ struct Inode {
     changes: Vec<Change>,
     /// Handles.
     open: u32,
+    /// Bytes that are not given.
+    bad: Option<Range<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -253,6 +257,16 @@ impl MemoryDisk {
         }
     }
 
+    /// Makes bytes of a file unreadable, as a worn card does; none, to make it readable again.
+    pub fn bad_place(&self, path: &Path, bytes: Option<Range<u64>>) {
+        let mut world = self.world();
+        if let Some(Entry::File(inode)) = world.names.get(path).copied()
+            && let Some(inode) = world.inodes.get_mut(&inode)
+        {
+            inode.bad = bytes;
+        }
+    }
+
     /// All files.
     pub fn files(&self) -> Vec<PathBuf> {
         self.world().names.iter().filter(|(_, e)| e.file().is_some()).map(|(p, _)| p.clone()).collect()
@@ -298,9 +312,14 @@ impl MemoryFile {
 impl DiskFile for MemoryFile {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
         let world = self.disk.world();
-        let bytes = &world.inodes.get(&self.inode).ok_or_else(gone)?.bytes;
+        let inode = world.inodes.get(&self.inode).ok_or_else(gone)?;
+        let (bytes, bad) = (&inode.bytes, inode.bad.as_ref().filter(|bad| at < bad.end));
+        if bad.is_some_and(|bad| bad.contains(&at)) {
+            return Err(io::Error::other("the disk does not give these bytes"));
+        }
         let from = (at as usize).min(bytes.len());
-        let count = into.len().min(bytes.len() - from);
+        let upto = bad.map_or(bytes.len(), |bad| bytes.len().min(bad.start as usize));
+        let count = into.len().min(upto.saturating_sub(from));
         into[..count].copy_from_slice(&bytes[from..from + count]);
         Ok(count)
     }

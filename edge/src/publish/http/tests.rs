@@ -13,7 +13,7 @@ struct Asked {
     body: Vec<u8>,
 }
 
-/// A log at a port of its own; `decide` gives the status.
+/// A log at a port of its own; `decide` gives the status, and what the body says.
 struct Log {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -21,6 +21,10 @@ struct Log {
 
 impl Log {
     fn start(decide: impl Fn(&Asked, usize) -> u16 + Send + 'static) -> Self {
+        Self::saying(move |asked, number| (decide(asked, number), "{}"))
+    }
+
+    fn saying(decide: impl Fn(&Asked, usize) -> (u16, &'static str) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -48,9 +52,9 @@ impl Log {
                     body.extend_from_slice(&buffer[..count]);
                 }
                 let asked = Asked { head, body };
-                let status = decide(&asked, number);
-                let text =
-                    format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+                let (status, said) = decide(&asked, number);
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n", said.len());
+                let text = format!("{head}connection: close\r\n\r\n{said}");
                 // Before the answer: who has that may look at once.
                 seen.lock().unwrap().push(asked);
                 stream.write_all(text.as_bytes()).unwrap();
@@ -110,14 +114,47 @@ fn json_records_go_as_lines_others_alone_with_their_headers() {
     assert!(asked[2].head.contains("weir-header-weir-heartbeat: 1970-01-01t00:00:01z"), "{}", asked[2].head);
 }
 
-#[test]
-fn one_bad_record_is_refused_alone() {
-    let log = Log::start(|asked, _| if asked.body.windows(3).any(|w| w == b"bad") { 413 } else { 200 });
-    let mut sender = log.sender();
+const TOO_LARGE: &str = r#"{"code":"W0104","text":"a body of 9 bytes is larger than 8"}"#;
+const BAD: &str = r#"{"code":"W0101","text":"1 of 1 lines are not JSON objects","records":1,"bad":1}"#;
+const NO_KEY: &str = r#"{"code":"W0101","text":"the header weir-key is missing"}"#;
+const PROXY: &str = "<html><center><h1>Request Entity Too Large</h1></center></html>";
+
+fn three(sender: &mut HttpSender) {
     for (n, value) in [(0, &br#"{"a":1}"#[..]), (1, br#"{"bad":1}"#), (2, br#"{"a":2}"#)] {
         sender.send(record(n, value, &[]));
     }
-    assert_eq!(outcomes(&mut sender, 3), ["acked 0", "refused 1 W0402", "acked 2"]);
+}
+
+fn has_bad(asked: &Asked) -> bool {
+    asked.body.windows(3).any(|w| w == b"bad")
+}
+
+#[test]
+fn one_bad_record_is_refused_alone() {
+    for (status, said) in [(413, TOO_LARGE), (400, BAD)] {
+        let log = Log::saying(move |asked, _| if has_bad(asked) { (status, said) } else { (200, "{}") });
+        let mut sender = log.sender();
+        three(&mut sender);
+        assert_eq!(outcomes(&mut sender, 3), ["acked 0", "refused 1 W0402", "acked 2"]);
+    }
+}
+
+/// Nothing is thrown away for what a proxy says, or for what it did to a request's head.
+#[test]
+fn only_the_log_itself_refuses_a_record() {
+    for (status, said) in [(400, PROXY), (400, "{}"), (400, NO_KEY), (400, r#"["W0104"]"#)] {
+        let log = Log::saying(move |_, number| if number == 0 { (status, said) } else { (200, "{}") });
+        let mut sender = log.sender();
+        three(&mut sender);
+        assert_eq!(outcomes(&mut sender, 1), ["broken W0402"], "{said}");
+        three(&mut sender);
+        assert_eq!(outcomes(&mut sender, 1), ["acked 2"]);
+    }
+    // A limit on the way that a smaller body keeps.
+    let log = Log::saying(|asked, _| if has_bad(asked) { (413, PROXY) } else { (200, "{}") });
+    let mut sender = log.sender();
+    three(&mut sender);
+    assert_eq!(outcomes(&mut sender, 2), ["acked 0", "broken W0402"]);
 }
 
 #[test]
