@@ -4,7 +4,7 @@
 #   make run     the demo: a simulated floor at 120 times real time, then five minutes from pictures
 #   make test    all tests; starts Kafka and PostgreSQL for itself and stops them
 #   make lint    format, clippy, SQL
-#   make build   the optimised binary at bin/weir
+#   make build   the optimised binaries: bin/weir, bin/weir-edge
 #   make bench   benchmarks
 #   make check-edge-arm   type-checks the edge agent for the Raspberry Pi
 #   make model   trains the shipped detector anew on rendered frames (20 minutes on two free cores)
@@ -16,6 +16,8 @@
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
 SHELL := /bin/bash
+# A benchmark that fails must not look like a result.
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/weir/target
@@ -24,7 +26,7 @@ PROFILE := quick
 CARGO := cargo
 SETUP := scripts/setup.sh
 
-.PHONY: help setup run test build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-vision bench-pictures bench-latency model fmt onnxruntime
+.PHONY: help setup run test cargo-test cargo-test-tract build lint lint-rust lint-sql lint-deploy check-edge-arm bench bench-edge bench-vision bench-pictures bench-latency model fmt onnxruntime
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -39,13 +41,20 @@ run:
 
 test:
 	@$(SETUP) build services vision
-	scripts/with-services.sh $(CARGO) test --profile $(PROFILE) --workspace --no-fail-fast $(ARGS)
+	scripts/with-services.sh $(MAKE) --no-print-directory --keep-going cargo-test cargo-test-tract
+
+# All members as they are shipped, then the detector that needs no library of the system.
+cargo-test:
+	$(CARGO) test --profile $(PROFILE) --workspace --no-fail-fast $(ARGS)
+
+cargo-test-tract:
+	$(CARGO) test --profile $(PROFILE) -p weir-vision --features tract --test detector --test shipped_model --no-fail-fast $(ARGS)
 
 build:
 	@$(SETUP) build
-	$(CARGO) build --release --bin weir
+	$(CARGO) build --release --bin weir --bin weir-edge
 	@mkdir -p bin
-	cp "$(CARGO_TARGET_DIR)/release/weir" bin/weir
+	for name in weir weir-edge; do strip --strip-debug -o "bin/$$name" "$(CARGO_TARGET_DIR)/release/$$name"; done
 
 lint: lint-rust lint-sql lint-deploy
 
@@ -61,12 +70,15 @@ lint-sql:
 lint-deploy:
 	scripts/check-compose.sh
 
+# A result takes the old one's place once it is whole.
+kept = | tee benches/results/$(1).new && mv benches/results/$(1).new benches/results/$(1).txt
+
 bench:
 	@$(SETUP) build
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches
-	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) | tee benches/results/files.txt
-	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 | tee benches/results/warehouse_day.txt
-	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile $(PROFILE) -p weir-vision --bench barcodes -- --codes 2 | tee benches/results/barcodes.txt
+	$(CARGO_TARGET_DIR)/$(PROFILE)/files $(ARGS) $(call kept,files)
+	$(CARGO_TARGET_DIR)/$(PROFILE)/warehouse_day --seed 1 --seeds 20 $(call kept,warehouse_day)
+	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) bench --profile $(PROFILE) -p weir-vision --bench barcodes -- --codes 2 $(call kept,barcodes)
 
 # Minutes of processor time for training, and where frames and checkpoints stay.
 MINUTES := 36
@@ -93,19 +105,19 @@ bench-vision:
 	@$(SETUP) build vision
 	$(CARGO) bench --profile $(PROFILE) -p weir-vision --bench stages --no-run
 	{ $(MACHINE); \
-	  taskset -c 0 $(CARGO) bench --profile $(PROFILE) -q -p weir-vision --bench stages -- $(ARGS); } | tee benches/results/vision.txt
+	  taskset -c 0 $(CARGO) bench --profile $(PROFILE) -q -p weir-vision --bench stages -- $(ARGS); } $(call kept,vision)
 
 # Twenty seeds of the demo from pictures: 12,000 frames.
 bench-pictures:
 	@$(SETUP) build vision
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server -p weir-edge
-	$(CARGO_TARGET_DIR)/$(PROFILE)/pictures $(ARGS) | tee benches/results/pictures.txt
+	$(CARGO_TARGET_DIR)/$(PROFILE)/pictures $(ARGS) $(call kept,pictures)
 
 bench-latency:
 	@$(SETUP) build services
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server
 	WEIR_POSTGRES=unused scripts/with-services.sh $(CARGO_TARGET_DIR)/$(PROFILE)/visibility $(ARGS) \
-	  | tee benches/results/visibility.txt
+	  $(call kept,visibility)
 
 check-edge-arm:
 	scripts/check-edge-arm.sh

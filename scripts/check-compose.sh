@@ -17,13 +17,13 @@ if ! python3 -c 'import yaml' 2>/dev/null; then
   PATH="$venv/bin:$PATH"
 fi
 python3 - <<'PY'
-import os, re, sys, yaml
+import glob, os, re, sys, yaml
 
 with open("docker-compose.yml") as file:
     compose = yaml.safe_load(file)
 services = compose["services"]
 wrong = []
-for name in ("broker", "database", "weir"):
+for name in ("broker", "database", "weir", "detect"):
     if name not in services:
         wrong.append(f"service {name} is missing")
 for name, service in services.items():
@@ -47,6 +47,14 @@ for name, service in services.items():
                 wrong.append(f"{name}: {source} is not there")
         elif source not in compose.get("volumes", {}):
             wrong.append(f"{name}: volume {source} is not declared")
+read = set()
+for path in glob.glob("rules/**/*.sql", recursive=True):
+    if not path.endswith(".test.sql"):
+        with open(path) as file:
+            read |= set(re.findall(r"topic = '(\w+)'", file.read()))
+made = set(re.search(r"for topic in ([\w ]+);", services["topics"]["command"][0]).group(1).split())
+if read != made:
+    wrong.append(f"topics of the rules {sorted(read)}, topics that are made {sorted(made)}")
 if wrong:
     sys.exit("docker-compose.yml: " + "; ".join(wrong))
 print(f"docker-compose.yml: {len(services)} services, whole")

@@ -7,9 +7,11 @@
 //! E1  An event's frames are those of its station from `BEFORE_US` before it to `AFTER_US` after it. Of these
 //!     the one is shown that has what the event speaks of most surely: the seen brand, else any brand, else
 //!     the nearest in time.
-//! E2  The same logs give the same files. A file that is there is not written again.
+//! E2  The same logs give the same files. An event's picture appears whole, behind its frame in the store,
+//!     and is not made again: once it is there, the log may forget what it rests on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::Array;
@@ -50,15 +52,25 @@ pub struct Picture {
     pub path: PathBuf,
 }
 
+/// An event whose frame can be had no more, or not be read.
+#[derive(Debug)]
+pub struct Lost {
+    pub event_id: String,
+    pub frame_id: String,
+    pub why: Error,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// In order of time.
+    /// Made now, in order of time.
     pub pictures: Vec<Picture>,
+    /// Events whose picture was there already.
+    pub before: u64,
     /// Events without any frame of a station around them.
     pub without: u64,
-    /// Frames that the log does not hold any more, or that cannot be read.
-    pub gone: u64,
+    /// In order of time.
+    pub lost: Vec<Lost>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -162,7 +174,8 @@ impl Told {
 /// Keeps the pictures of all events of a topic under `out`.
 ///
 /// # Errors
-/// Topics that are not there, a disk that refuses. A frame that cannot be read is counted.
+/// Topics that are not there, a disk that refuses. A frame that is gone or cannot be read is told in what
+/// comes back.
 pub fn keep(
     log: &LogAt,
     registry: &Registry,
@@ -170,49 +183,57 @@ pub fn keep(
     stored: Option<&Path>,
     out: &Path,
 ) -> Result<Kept> {
-    let mut told = events(log, registry, topics.events)?;
-    detections(log, registry, topics.detections, &mut told)?;
+    std::fs::create_dir_all(out).map_err(|e| failed(out, &e))?;
     let mut kept = Kept::default();
-    let mut wanted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (n, event) in told.iter().enumerate() {
+    let mut told = events(log, registry, topics.events)?;
+    told.retain(|event| {
+        let there = out.join(event.file()).exists();
+        kept.before += u64::from(there);
+        !there
+    });
+    if told.is_empty() {
+        return Ok(kept);
+    }
+    detections(log, registry, topics.detections, &mut told)?;
+    let mut wanted: BTreeMap<String, Vec<&Told>> = BTreeMap::new();
+    for event in &told {
         match event.frame() {
-            Some((frame, _)) => wanted.entry(frame.to_owned()).or_default().push(n),
+            Some((frame, _)) => wanted.entry(frame.to_owned()).or_default().push(event),
             None => kept.without += 1,
         }
     }
-    let failed = |path: &Path, e: &std::io::Error| {
-        let code = if e.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-        Error::new(code, e.to_string()).at(Place::Path(path.display().to_string()))
-    };
-    std::fs::create_dir_all(out).map_err(|e| failed(out, &e))?;
     let store = Store::new(out.join("frames"));
     let elsewhere = stored.map(Store::new);
-    let mut left: BTreeSet<&str> = wanted.keys().map(String::as_str).collect();
-    let mut pictures = Vec::new();
+    let lost = |event: &Told, frame_id: &str, why: &Error| {
+        let (event_id, frame_id) = (event.event_id.clone(), frame_id.to_owned());
+        Lost { event_id, frame_id, why: why.clone() }
+    };
     each(log, registry, topics.frames, &mut |batch| {
         frames(batch, &mut |frame_id, uri, bytes| {
-            let Some(events) = wanted.get(frame_id).filter(|_| left.remove(frame_id)) else { return Ok(()) };
-            let stored = match (bytes, uri, &elsewhere) {
+            // A frame that was sent twice is looked at once.
+            let Some(events) = wanted.remove(frame_id) else { return Ok(()) };
+            let bytes = match (bytes, uri, &elsewhere) {
                 (Some(bytes), ..) => Ok(bytes.to_vec()),
                 (None, Some(uri), Some(store)) => store.get(uri, FRAME_BYTES_MAX),
-                (None, ..) => Err(Error::new(Code::NoFrame, "the frame is stored elsewhere")),
+                (None, Some(uri), None) => Err(Error::new(Code::NoFrame, format!("{uri} is not in the log"))
+                    .expected("the folder of stored frames: --stored or WEIR_FRAMES")
+                    .act("operator: name it.")),
+                (None, None, _) => Err(Error::new(Code::NoFrame, "its record has neither bytes nor a uri")),
             };
-            let Ok(bytes) = stored else {
-                kept.gone += events.len() as u64;
-                return Ok(());
-            };
-            store.put(&bytes)?;
-            for event in events.iter().map(|n| &told[*n]) {
-                let path = out.join(event.file());
+            for event in events {
                 let seen = event.frame().map(|(_, seen)| seen).unwrap_or_default();
-                match event.draw(&bytes, seen) {
-                    Ok(drawn) => std::fs::write(&path, drawn).map_err(|e| failed(&path, &e))?,
-                    Err(_) => {
-                        kept.gone += 1;
+                let drawn = bytes.as_ref().map_err(Error::clone).and_then(|b| Ok((b, event.draw(b, seen)?)));
+                let (bytes, drawn) = match drawn {
+                    Ok(both) => both,
+                    Err(why) => {
+                        kept.lost.push(lost(event, frame_id, &why));
                         continue;
                     }
-                }
-                pictures.push(Picture {
+                };
+                store.put(bytes)?;
+                let path = out.join(event.file());
+                write(&path, &drawn).map_err(|e| failed(&path, &e))?;
+                kept.pictures.push(Picture {
                     event_id: event.event_id.clone(),
                     key: event.key().to_owned(),
                     at: EventTime(event.at),
@@ -223,10 +244,29 @@ pub fn keep(
             Ok(())
         })
     })?;
-    kept.gone += left.iter().filter_map(|id| wanted.get(*id)).map(|events| events.len() as u64).sum::<u64>();
-    pictures.sort_by(|a, b| (a.at, &a.path).cmp(&(b.at, &b.path)));
-    kept.pictures = pictures;
+    let gone = Error::new(Code::NoFrame, format!("topic {} does not hold it any more", topics.frames));
+    for (frame_id, events) in &wanted {
+        kept.lost.extend(events.iter().map(|event| lost(event, frame_id, &gone)));
+    }
+    kept.pictures.sort_by(|a, b| (a.at, &a.path).cmp(&(b.at, &b.path)));
+    let order: BTreeMap<&str, usize> = told.iter().enumerate().map(|(n, t)| (&*t.event_id, n)).collect();
+    kept.lost.sort_by_key(|l| order.get(&*l.event_id).copied());
     Ok(kept)
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let code = if full { Code::DiskFull } else { Code::Io };
+    Error::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
+}
+
+/// Whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = std::fs::File::create(&aside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)
 }
 
 fn objects(batch: &RawBatch, take: &mut dyn FnMut(&Value)) {

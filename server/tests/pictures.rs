@@ -12,20 +12,29 @@ use serde_json::Value;
 /// benches/results/pictures.txt.
 const BRAND_KINDS: [&str; 3] = ["wrong_brand", "mixed_brands", "empty_frame"];
 
-fn weir(args: &[&str], folder: &Path) -> (String, String) {
-    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+fn command(args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command
         .args(args)
         .current_dir(folder)
         .env_remove("WEIR_ENV")
         .env_remove("WEIR_LOG")
         .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .stdin(Stdio::null());
+    command
+}
+
+fn weir(args: &[&str], folder: &Path) -> (String, String) {
+    let done = command(args, folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(done.stdout), text(done.stderr));
     assert!(done.status.success(), "{args:?}\n{out}\n{err}");
     (out, err)
+}
+
+fn ended(args: &[&str], folder: &Path) -> (Option<i32>, String) {
+    let done = command(args, folder).output().unwrap();
+    (done.status.code(), String::from_utf8(done.stderr).unwrap())
 }
 
 fn count(of: &Value, kind: &str) -> u64 {
@@ -86,6 +95,17 @@ fn from_pictures_to_events() {
         assert_eq!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap(), "{}", one.display());
     }
 
+    // Once kept they need the frames no more; whoever comes later is told what is missing.
+    let forgotten = ["evidence", "dev.events.validation", "--log", log, "--frames", "scans", "--out"];
+    let (made, told) = weir(&[&forgotten[..], &["again"]].concat(), folder.path());
+    assert_eq!(made, "");
+    assert!(told.contains(&format!("0 pictures, {} were there before", pictures.len())), "{told}");
+    let (code, told) = ended(&[&forgotten[..], &["late"]].concat(), folder.path());
+    assert_eq!(code, Some(1));
+    assert!(told.contains(": no picture, frame ") && told.contains("W0811"), "{told}");
+    assert!(told.contains(&format!("{} whose frame is gone", pictures.len())), "{told}");
+    assert_eq!(pictures_of(&folder.path().join("late")), Vec::<PathBuf>::new());
+
     // No event about a brand says a mismatch while the camera is silent.
     let (events, _) = weir(&["tail", "dev.events.validation", "--log", log], folder.path());
     let (silences, _) = weir(&["tail", "dev.events.devices", "--log", log], folder.path());
@@ -106,4 +126,51 @@ fn from_pictures_to_events() {
         .collect();
     assert!(inside.iter().any(|e| e["reason"] == "camera_silent"), "{from} to {to}");
     assert!(inside.iter().all(|e| e["reason"] != "mismatch" && e["reason"] != "mixed"), "{inside:?}");
+}
+
+/// Processes whose parent is `parent`: number and command line.
+fn children(parent: u32) -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let of = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)).map(str::to_owned);
+        if of.as_deref() == Some(&*parent.to_string()) {
+            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push((pid, String::from_utf8_lossy(&words).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not within a minute: {what}");
+}
+
+#[test]
+fn nothing_outlives_a_demo_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["demo", "--seed", "7", "--minutes", "11", "--speed", "max", "--data", "data", "--json"];
+    let mut demo = command(&args, folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut own = Vec::new();
+    until("a log server and two agents", || {
+        assert_eq!(demo.try_wait().unwrap(), None, "the demo ended before it was killed");
+        own = children(demo.id());
+        own.len() == 3 && own.iter().any(|(_, words)| words.contains("log-server"))
+    });
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    for (pid, words) in own {
+        // A process that ended may wait for whoever inherits it.
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        until(&words, || state().rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])));
+    }
 }

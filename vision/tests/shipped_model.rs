@@ -132,3 +132,32 @@ fn what_passes_a_station_is_found() {
     }
     assert!(right * 10 >= total * 8 && wrong * 20 <= total, "{right} right, {wrong} wrong of {total}");
 }
+
+/// Both engines run the same graph: what one finds well above the limit, the other finds at the same
+/// place with the same score.
+#[cfg(feature = "tract")]
+#[test]
+fn the_engines_agree_on_the_shipped_model() {
+    let limit = 0.2;
+    let mut engines = [model(limit), opened(Backend::Tract, limit)];
+    let mut compared = 0;
+    for (domain, seed) in [(Domain::HeldOut, 201), (Domain::Shifted, 301)] {
+        let [one, other] = engines.each_mut().map(|m| judged(m, domain, seed, 8));
+        for (number, (one, other)) in one.iter().zip(&other).enumerate() {
+            for (ours, theirs) in [(&one.found, &other.found), (&other.found, &one.found)] {
+                for a in ours.iter().filter(|a| a.score > limit + 0.001) {
+                    let same = |b: &Boxed| {
+                        let sides = |b: &Bounds| [b.x1, b.y1, b.x2, b.y2];
+                        let near = |(p, q): (f32, f32)| (p - q).abs() < 0.1;
+                        a.class == b.class
+                            && (a.score - b.score).abs() < 0.001
+                            && sides(&a.bounds).into_iter().zip(sides(&b.bounds)).all(near)
+                    };
+                    assert!(theirs.iter().any(same), "{domain:?} frame {number}: {a:?}\n{theirs:?}");
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared >= 60, "{compared} boxes were compared");
+}

@@ -139,11 +139,17 @@ pub fn run(args: Args) -> Done {
     let summary = Summary::of(day.truth(), total(&report), &mut heard)?;
     drop(heard);
     if args.json {
-        let pictures = pictures(&args, &data, &quit)?;
-        let pictures = pictures.map(|p| format!(",\"pictures\":{}", p.to_json()));
+        let played = pictures(&args, &data, &quit);
+        // The day stands whatever becomes of the pictures.
+        let told = match &played {
+            Ok(None) => String::new(),
+            Ok(Some(played)) => format!(",\"pictures\":{}", played.to_json()),
+            Err(error) => format!(",\"pictures\":{}", serde_json::json!({ "error": error.to_string() })),
+        };
         let line = summary.to_json_line();
-        super::say(&format!("{}{}}}", &line[..line.len() - 1], pictures.unwrap_or_default()));
-        return Ok(0);
+        super::say(&format!("{}{told}}}", &line[..line.len() - 1]));
+        played?;
+        return Ok(u8::from(quit.stopping()));
     }
     super::say("");
     super::say(summary.to_text().trim_end());
@@ -169,9 +175,14 @@ fn pictures(args: &Args, data: &Path, quit: &Stop) -> Result<Option<Played>> {
     if args.no_frames || quit.stopping() {
         return Ok(None);
     }
+    if args.rules.is_some() {
+        eprintln!("no pictures: what is planted there is scored by weir's own rule pack, without --rules");
+        return Ok(None);
+    }
     let Some(agent) = pictures::devices::agent() else {
         eprintln!(
-            "no pictures: weir-edge is not beside weir (cargo build -p weir-edge, or WEIR_EDGE); --no-frames says so"
+            "no pictures: there is no weir-edge beside weir. Name it, WEIR_EDGE=/path/to/weir-edge \
+             (cargo build --bin weir-edge makes it), or leave them out: --no-frames"
         );
         return Ok(None);
     };

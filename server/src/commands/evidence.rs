@@ -9,6 +9,9 @@ use crate::evidence::{Topics, keep};
 use crate::wire::at::LogAt;
 use crate::wire::ports;
 
+/// Lost frames that are told one by one.
+const LOST_TOLD: usize = 10;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Topic of the events, such as dev.events.validation
@@ -47,11 +50,15 @@ pub fn run(args: Args) -> Done {
     for picture in &kept.pictures {
         super::say(&picture.path.display().to_string());
     }
+    for lost in kept.lost.iter().take(LOST_TOLD) {
+        eprintln!("event {}: no picture, frame {}\n{}", lost.event_id, lost.frame_id, lost.why);
+    }
     eprintln!(
-        "{} pictures; {} events without a frame, {} whose frame is gone",
+        "{} pictures, {} were there before; {} events without a frame, {} whose frame is gone",
         kept.pictures.len(),
+        kept.before,
         kept.without,
-        kept.gone
+        kept.lost.len()
     );
-    Ok(if kept.gone == 0 { 0 } else { 1 })
+    Ok(u8::from(!kept.lost.is_empty()))
 }

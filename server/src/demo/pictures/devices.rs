@@ -1,10 +1,11 @@
 //! The processes around the engine: the log's door for devices, and an agent for each station.
 //!
 //! In:   a folder, stations, what each of them plays.
-//! Out:  running processes; they end with this struct, whatever happens.
+//! Out:  running processes; they end with this struct, and where this process is killed, with it.
 //! Owns: their settings and tokens, which live as long as the demo.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -27,8 +28,23 @@ struct Process {
 }
 
 impl Process {
+    #[allow(unsafe_code)]
     fn start(command: &mut Command, name: &str) -> Result<Self> {
         let failed = |e| Error::new(Code::Io, format!("cannot start {name}: {e}"));
+        let parent = std::process::id();
+        let with_parent = move || {
+            // SAFETY: two system calls without memory of ours, allowed between fork and exec.
+            let (asked, now) = unsafe {
+                (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM), libc::getppid().cast_unsigned())
+            };
+            match (asked, now == parent) {
+                (0, true) => Ok(()),
+                (0, false) => Err(std::io::Error::other("the demo has ended")),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: the closure is as said there.
+        unsafe { command.pre_exec(with_parent) };
         Ok(Self { child: command.stdin(Stdio::null()).spawn().map_err(failed)?, name: name.to_owned() })
     }
 
@@ -79,7 +95,7 @@ fn token() -> Result<String> {
 pub struct Devices {
     agents: Vec<Process>,
     // After the agents: they send until they end.
-    _door: Process,
+    door: Process,
 }
 
 impl Devices {
@@ -115,14 +131,18 @@ impl Devices {
             command.arg("--config").arg(&config).arg("play").arg(&script).env("RUST_LOG", "warn");
             agents.push(Process::start(&mut command, &shift.station.agent)?);
         }
-        Ok(Self { agents, _door: door })
+        Ok(Self { agents, door })
     }
 
     /// Whether every agent has sent all it had.
     ///
     /// # Errors
-    /// An agent that ended badly.
+    /// An agent that ended badly, a log server that ended at all: agents would wait for it without end.
     pub fn done(&mut self) -> Result<bool> {
+        if self.door.ended()? {
+            return Err(Error::new(Code::Internal, format!("{} ended before the agents", self.door.name))
+                .act("operator: its own words are above."));
+        }
         let mut done = true;
         for agent in &mut self.agents {
             done &= agent.ended()?;
