@@ -47,6 +47,16 @@ const FIXED: [&str; 13] = [
     "metadata.broker.list",
 ];
 
+/// How a member of a group looks after itself. An offset that cannot be kept is given up after ten seconds:
+/// librdkafka looks for a coordinator that long, and waits that long for its answer.
+const MEMBER: [(&str, &str); 5] = [
+    ("session.timeout.ms", "10000"),
+    ("heartbeat.interval.ms", "1000"),
+    ("max.poll.interval.ms", "60000"),
+    ("coordinator.query.interval.ms", "10000"),
+    ("socket.timeout.ms", "10000"),
+];
+
 pub const OPTIONS: &[OptionDoc] = &[
     OptionDoc { name: "bootstrap_servers", required: false, doc: "host:port, …; default: WEIR_LOG" },
     OptionDoc { name: "topic", required: false, doc: "name of the topic; default: the table's name" },
@@ -230,6 +240,22 @@ impl KafkaOptions {
             // Its default of 1 s stalls a reader each time its queue was full.
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "50");
+        config
+    }
+
+    /// For a member of a group, which reads nothing itself. Where the table's options do not say otherwise,
+    /// a member that is dead is noticed after ten seconds, and one that does not give back after a minute.
+    pub fn member(&self, group: &str) -> ClientConfig {
+        let mut config = self.reader();
+        config
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "range")
+            .set("enable.partition.eof", "false");
+        for (name, value) in MEMBER {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
         config
     }
 

@@ -38,7 +38,12 @@ fn kind(code: RDKafkaErrorCode) -> Code {
     match code {
         K::UnknownTopicOrPartition | K::UnknownTopic | K::UnknownPartition => Code::NoTopic,
         K::OffsetOutOfRange | K::AutoOffsetReset => Code::Retention,
-        K::ProducerFenced | K::Fenced | K::InvalidProducerEpoch => Code::Locked,
+        K::ProducerFenced
+        | K::Fenced
+        | K::InvalidProducerEpoch
+        | K::IllegalGeneration
+        | K::UnknownMemberId
+        | K::RebalanceInProgress => Code::Locked,
         K::TopicAuthorizationFailed
         | K::GroupAuthorizationFailed
         | K::ClusterAuthorizationFailed

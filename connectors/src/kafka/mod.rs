@@ -10,10 +10,11 @@
 //! | `source`   | records in                                                    |
 //! | `sink`     | records out, in transactions                                  |
 //! | `control`  | the control log                                               |
+//! | `group`    | which of several copies has which partitions, and how far     |
 //! | `admin`    | topics made and cut                                           |
 //!
-//! No consumer group is joined and no offset is committed: positions are weir's own. Everything
-//! blocks; nothing needs an async runtime.
+//! But for `group` no consumer group is joined and no offset is committed: positions are weir's own.
+//! Everything blocks; nothing needs an async runtime.
 
 pub mod admin;
 mod asker;
@@ -21,6 +22,7 @@ mod config;
 mod control;
 mod cursor;
 mod fault;
+mod group;
 mod sink;
 mod source;
 mod topic_id;
@@ -36,6 +38,7 @@ use weir_engine::sql::catalog::TableSpec;
 pub use admin::{Admin, TimestampType, TopicSetup};
 pub use config::KafkaOptions;
 pub use control::KafkaControlLog;
+pub use group::{KafkaGroup, Turn};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 

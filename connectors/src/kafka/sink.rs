@@ -34,7 +34,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use weir_contract::event::Id;
 use weir_contract::wire;
 use weir_contract::{Clock, Code, Error, Result, WallClock};
-use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
 
 use self::landed::{Delivery, Landed};
 use super::admin::{Admin, TopicSetup};
@@ -330,9 +330,9 @@ impl Sink for Writer {
         for (partition, high) in self.ends()? {
             // A partition that came later than the recorded ends is read whole.
             let start = match from.iter().find(|(p, _)| *p == partition) {
-                Some((_, start)) => *start,
+                Some((_, start)) if *start != FROM_START => *start,
                 None if from.is_empty() => continue,
-                None => self.asker.ends(partition, self.options.timeout)?.0,
+                _ => self.asker.ends(partition, self.options.timeout)?.0,
             };
             self.asker.check(partition, start, self.options.timeout)?;
             if start == high {

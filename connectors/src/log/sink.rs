@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use weir_contract::event::Id;
 use weir_contract::{Clock, Code, Error, Result, partitioner, wire};
-use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
 use weir_engine::sql::catalog::AppendTime;
 use weir_segments::{Reader, Record, WriterOptions};
 
@@ -88,12 +88,14 @@ impl Sink for OpenSink {
 
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         for (partition, from) in from {
-            let place = super::position(&self.topic, *partition, *from);
-            if bounds(&self.topic, *partition)? == (*from, *from) {
+            let (start, end) = bounds(&self.topic, *partition)?;
+            let from = if *from == FROM_START { start } else { *from };
+            let place = super::position(&self.topic, *partition, from);
+            if (start, end) == (from, from) {
                 continue;
             }
             let folder = self.topic.partition(*partition)?;
-            let mut reader = Reader::open(&folder, *from).map_err(|e| e.at(place.clone()))?;
+            let mut reader = Reader::open(&folder, from).map_err(|e| e.at(place.clone()))?;
             while let Some(batch) = reader.next_batch(BACK_ROWS, BACK_BYTES)? {
                 for header in batch.headers.iter().filter(|h| h.name == wire::ID) {
                     let id = std::str::from_utf8(&header.value).ok().and_then(Id::parse);

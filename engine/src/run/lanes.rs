@@ -111,6 +111,12 @@ impl TaskLane {
         Ok(())
     }
 
+    /// The watermark that the partition had where this lane goes on.
+    pub fn begin(&mut self, watermark: i64) {
+        self.lane.start_watermark(watermark);
+        self.publish();
+    }
+
     pub fn place(&self) -> Place {
         Place::Position {
             topic: self.table.name.clone(),

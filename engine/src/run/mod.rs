@@ -3,14 +3,15 @@
 //! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
 //! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
 //! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
-//! `owner` says which process runs the program, `checkpoint` keeps the cut, `start` brings a program to
-//! where it goes on, `away` says what a run waits for. `rule_test` runs a program over what a rule's test
+//! `owner` says which process runs the program, `copies` what one of several hands over, `checkpoint` keeps
+//! the cut, `start` brings a program to where it goes on, `away` says what a run waits for. `rule_test` runs a program over what a rule's test
 //! gives.
 
 pub mod away;
 pub mod checkpoint;
 pub mod compile;
 pub mod controls;
+pub mod copies;
 pub mod exchange;
 pub mod graph;
 pub mod instance;
@@ -27,4 +28,4 @@ pub mod worker;
 pub mod world;
 
 pub use options::{Options, Ports, ReferenceChange, ReferenceTail, Report, Stop};
-pub use program::run;
+pub use program::{run, run_copy};

@@ -22,7 +22,7 @@ use super::options::{Options, Ports};
 use crate::base::{FOREVER, NOTHING, StreamSchema};
 use crate::episodes::{Decide, DecideSpec, Decision, InputRange};
 use crate::rules::Rule;
-use crate::sink::{OutRecord, SinkEnds};
+use crate::sink::{FROM_START, OutRecord, SinkEnds};
 use crate::sql::plan::ir::{Output, Plan};
 use crate::state::{Loader, Saver};
 
@@ -169,7 +169,7 @@ impl Outputs {
             let mut writer = Writer::open(factory.as_ref(), &name)?;
             if self.restored {
                 // First opened after the checkpoint: whatever is there may be re-made.
-                let whole = writer.ends()?.into_iter().map(|(p, _)| (p, 0)).collect();
+                let whole = writer.ends()?.into_iter().map(|(p, _)| (p, FROM_START)).collect();
                 writer.read_back(&whole)?;
             }
             if let Some((_, records)) = self.sides.remove(&topic) {
@@ -297,10 +297,28 @@ impl Outputs {
         if let Some(writer) =
             self.writers.get_mut(&self.decisions).filter(|_| !from.contains_key(&self.decisions))
         {
-            let whole = writer.ends()?.into_iter().map(|(p, _)| (p, 0)).collect();
+            let whole = writer.ends()?.into_iter().map(|(p, _)| (p, FROM_START)).collect();
             writer.read_back(&whole)?;
         }
         Ok(())
+    }
+
+    /// Learns what the outputs of a copy's partition hold since another one kept their ends.
+    pub fn take_over(&mut self, ends: &BTreeMap<String, i64>) -> Result<()> {
+        self.restored = true;
+        let partition = self.partition;
+        self.writers.iter_mut().try_for_each(|(name, writer)| {
+            writer.take_over(partition, ends.get(name).copied().unwrap_or(FROM_START))
+        })
+    }
+
+    /// The ends that a copy keeps; side streams have none, and are read back whole.
+    pub fn kept(&mut self, watermark: i64) -> Result<BTreeMap<String, i64>> {
+        let partition = self.partition;
+        let ends = self.writers.iter_mut().map(|(name, writer)| {
+            Ok(writer.kept(partition, name, watermark)?.map(|end| (name.clone(), end)))
+        });
+        ends.filter_map(Result::transpose).collect()
     }
 
     /// A change of reference tables may not take effect at or below this time: rows up to it were told.

@@ -19,6 +19,7 @@ use weir_contract::{Code, Error, Result};
 
 use super::away::{Teller, Who, passes};
 use super::checkpoint::Store;
+use super::copies::Share;
 use super::instance::Instance;
 use super::lanes::TaskLane;
 use super::options::{Options, Ports, ReferenceTail, Report, Stop};
@@ -43,7 +44,7 @@ pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Re
         (Some(file), Some(dir)) => name_of(file, dir)?,
         _ => String::new(),
     };
-    let mut program = Program::start(plan, ports, options, folder)?;
+    let mut program = Program::start(plan, ports, options, folder, None)?;
     let report = program.drive(stop)?;
     if !stop.killed() {
         match program.world.controls.release() {
@@ -54,6 +55,13 @@ pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Re
     }
     drop(locked);
     Ok(report)
+}
+
+/// Runs the given partitions of a stateless program as one of several copies, until it is stopped.
+pub fn run_copy(plan: Plan, ports: Ports, options: Options, share: Share, stop: &Stop) -> Result<Report> {
+    // Nobody marks silence, and nothing is kept here.
+    let options = Options { data: None, external_control: true, ..options };
+    Program::start(plan, ports, options, String::new(), Some(share))?.drive(stop)
 }
 
 pub(super) struct Program {
@@ -156,8 +164,8 @@ impl Program {
                 teller.look(&self.world.away, clock.monotonic());
             }
             self.peak = self.peak.max(self.world.held_bytes());
-            let due =
-                self.store.is_some() && now.saturating_sub(saved) >= self.world.options.checkpoint_every;
+            let keeps = self.store.is_some() || self.world.share.is_some();
+            let due = keeps && now.saturating_sub(saved) >= self.world.options.checkpoint_every;
             if due {
                 pause.store(true, Ordering::Release);
                 let cut = self.settle(false).and_then(|()| self.checkpoint());

@@ -20,6 +20,7 @@ use weir_contract::{Code, Error, Place, Result};
 use super::away::Away;
 use super::checkpoint::{Manifest, Store};
 use super::controls::Controls;
+use super::copies::Share;
 use super::exchange::Inbox;
 use super::graph::Graph;
 use super::instance::Instance;
@@ -76,7 +77,13 @@ pub(super) fn name_of(file: &File, dir: &std::path::Path) -> Result<String> {
 
 impl Program {
     /// `folder` names the data folder whose lock this process holds; empty: none.
-    pub(super) fn start(plan: Plan, mut ports: Ports, options: Options, folder: String) -> Result<Self> {
+    pub(super) fn start(
+        plan: Plan,
+        mut ports: Ports,
+        options: Options,
+        folder: String,
+        share: Option<Share>,
+    ) -> Result<Self> {
         let plan_version = plan_version(&plan);
         let plan = Arc::new(plan);
         let mut partitions: Vec<Vec<Partition>> = Vec::new();
@@ -85,8 +92,12 @@ impl Program {
             let source = ports.sources.get(&table.name).ok_or_else(|| {
                 Error::new(Code::Internal, format!("no source for `{}`", table.name)).at(table.place.clone())
             })?;
-            partitions.push(source.partitions().map_err(|e| e.or_at(table.place.clone()))?);
-            identities.insert(table.name.clone(), source.identity()?);
+            let (mut found, identity) = (source.partitions(), source.identity()?);
+            if let (Some(share), Ok(found)) = (&share, &mut found) {
+                share.narrow(found, &table.name, &identity).map_err(|e| e.or_at(table.place.clone()))?;
+            }
+            partitions.push(found.map_err(|e| e.or_at(table.place.clone()))?);
+            identities.insert(table.name.clone(), identity);
         }
         let store = options
             .data
@@ -147,6 +158,7 @@ impl Program {
             controls,
             away: Away::default(),
             ports,
+            share,
             options,
         });
         let mut program = Self {
@@ -216,6 +228,9 @@ impl Program {
                 instance.outputs.read_back(ends, index, &world.options, &world.ports)?;
                 world.told.fetch_max(instance.outputs.told(), Ordering::Relaxed);
             }
+            if let Some(share) = &world.share {
+                share.take_over(&mut instance)?;
+            }
             instance.catch_up()?;
             for lane in &mut instance.lanes {
                 let partition = partitions[lane.source].iter().find(|p| p.number == lane.partition);
@@ -227,9 +242,12 @@ impl Program {
         };
         // At once: each opens writers of its own, and a broker takes its time over each (a fence, a look at
         // the end); one after the other they would be the longest part of a restart.
+        // A copy has nothing to do with the writers of partitions that are not its own.
+        let mine = |index: &usize| world.share.as_ref().is_none_or(|s| s.kept.contains_key(&(*index as u32)));
         let built = std::thread::scope(|scope| {
             let one = &one;
-            let started: Vec<_> = (0..instances).map(|index| scope.spawn(move || one(index))).collect();
+            let indexes = (0..instances).filter(mine);
+            let started: Vec<_> = indexes.map(|index| scope.spawn(move || one(index))).collect();
             let done = started.into_iter().map(|thread| match thread.join() {
                 Ok(instance) => instance,
                 Err(panic) => std::panic::resume_unwind(panic),

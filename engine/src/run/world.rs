@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use super::away::Away;
 use super::controls::Controls;
+use super::copies::Share;
 use super::exchange::Inbox;
 use super::graph::Graph;
 use super::options::{Options, Ports};
@@ -18,6 +19,8 @@ pub struct World {
     /// Peers and disks that are waited for.
     pub away: Away,
     pub ports: Ports,
+    /// Of a copy: its partitions, and where their positions are kept.
+    pub share: Option<Share>,
     pub options: Options,
     /// Highest time of what was told before this start, beyond the checkpoint.
     pub told: AtomicI64,

@@ -17,6 +17,9 @@ pub struct OutRecord {
     pub time_us: Option<i64>,
 }
 
+/// As an end to read back from: the first record that the log still holds.
+pub const FROM_START: i64 = -1;
+
 /// End positions of the partitions that a sink may write, ascending by partition.
 pub type SinkEnds = Vec<(u32, i64)>;
 
@@ -26,7 +29,7 @@ pub trait Sink: Send {
     fn ends(&mut self) -> Result<SinkEnds>;
 
     /// Gives the committed records from `from` to the end now: each one's id, and its `time_us` where the
-    /// log keeps it, or up to a millisecond more. A log start above `from` is `W0403`.
+    /// log keeps it, or up to a millisecond more. A log start above `from` is `W0403`, but for [`FROM_START`].
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()>;
 
     /// Takes records in order; may send them at once or at `commit`. A peer that is away is no error

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use weir_contract::EventTime;
+use weir_engine::connect::Registry;
 use weir_engine::run::{Report, Stop};
 use weir_engine::watermark::Counts;
 
@@ -14,7 +15,7 @@ use crate::wire::live::{Live, Setup};
 use crate::wire::models::{Models, Places};
 use crate::wire::program::Program;
 use crate::wire::usage::Usage;
-use crate::wire::{self, Sizes, ports, stop};
+use crate::wire::{self, Sizes, copies, ports, stop};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,6 +39,10 @@ pub struct Args {
     /// main one; where it fails, the main one goes on
     #[arg(long, value_name = "PROGRAM")]
     beside: Vec<PathBuf>,
+    /// One of several copies of a stateless program, such as the detector: they share its Kafka topic through the
+    /// consumer group {env}.{program}, without checkpoints and control log
+    #[arg(long, conflicts_with_all = ["beside", "reference", "decisions"])]
+    copy: bool,
     /// Writes every evaluation of every rule to {env}.decisions: why, and why not
     #[arg(long)]
     decisions: bool,
@@ -50,6 +55,9 @@ pub fn run(args: Args) -> Done {
     let models = Models::new(Places::of_environment());
     let load = |path: &PathBuf| Program::with(path, &log, &registry, &models);
     let program = load(&args.program)?;
+    if args.copy {
+        return run_copy(&program, &log, &registry, &args, &usage);
+    }
     let beside = args.beside.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     // Before anything of the programs is touched: a second process must not disturb the first.
     for one in beside.iter().chain([&program]) {
@@ -86,6 +94,28 @@ pub fn run(args: Args) -> Done {
         Err(error) => errors.insert(0, error),
     }
     if errors.is_empty() { Ok(0) } else { Err(errors.into()) }
+}
+
+/// One of several copies: nothing of it is in the data folder.
+fn run_copy(program: &Program, log: &LogAt, registry: &Registry, args: &Args, usage: &Usage) -> Done {
+    let refused = copies::refusals(program, log);
+    if !refused.is_empty() {
+        return Err(refused.into());
+    }
+    let stop = Stop::default();
+    stop::on_signal(&stop)?;
+    let setup = Setup {
+        log,
+        registry,
+        data: args.data.clone(),
+        reference: None,
+        sizes: args.sizes.clone(),
+        checkpoint_every: args.checkpoint_every,
+        decisions: false,
+    };
+    let report = copies::run(program, &setup, &stop)?;
+    eprintln!("{}", summary(&program.name, &report, usage));
+    Ok(0)
 }
 
 /// The counts of semantics 2 under their names.

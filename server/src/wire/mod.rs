@@ -1,11 +1,12 @@
 //! Wiring: from a folder, a few settings and the environment to a plan and the ports of a run.
 //!
 //! `at` says where a program's log is, `program` reads and plans one, `ports` opens what it reads and
-//! writes, `live` runs one or several, `models` finds what `detect()` runs, `reference` follows its database,
+//! writes, `live` runs one or several, `copies` one that shares its input with others, `models` finds what `detect()` runs, `reference` follows its database,
 //! `held` is a control log that a replay cannot change, `topic` reads a whole topic, `stop` turns signals
 //! into a clean end, `usage` says what a run cost.
 
 pub mod at;
+pub mod copies;
 pub mod held;
 pub mod live;
 pub mod models;

@@ -106,9 +106,10 @@ impl Instance {
     pub fn deliver(&mut self) -> Result<()> {
         let (world, since) = (Arc::clone(&self.world), self.now());
         // A side stream's writer is opened late and so fenced late: a replaced owner must not come so far.
-        let looked = match self.outputs.has_sides() && world.ports.until.is_none() {
-            true => world.controls.refresh(),
-            false => Ok(()),
+        let looked = match (self.outputs.has_sides(), &world.share) {
+            (true, Some(share)) => share.progress.check(),
+            (true, None) if world.ports.until.is_none() => world.controls.refresh(),
+            _ => Ok(()),
         };
         match looked.and_then(|()| self.outputs.commit(&world.ports)) {
             Ok(()) => {

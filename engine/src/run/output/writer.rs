@@ -10,6 +10,7 @@ use weir_contract::Result;
 use weir_contract::event::Id;
 
 use crate::base::NOTHING;
+use crate::run::copies::end_of;
 use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 
 /// One writer and what it must not write again.
@@ -20,6 +21,8 @@ pub struct Writer {
     /// Highest time of what was read back; `NOTHING` where nothing was.
     pub(super) told: i64,
     dirty: bool,
+    /// Of a copy: where the next one has to read back from.
+    from: Option<i64>,
     pub written: u64,
     pub dropped_again: u64,
 }
@@ -34,6 +37,7 @@ impl Writer {
             seen: HashSet::new(),
             told: NOTHING,
             dirty: false,
+            from: None,
             written: 0,
             dropped_again: 0,
         })
@@ -68,6 +72,31 @@ impl Writer {
 
     pub(super) fn ends(&mut self) -> Result<SinkEnds> {
         self.sink.as_mut().map_or(Ok(Vec::new()), |s| s.ends())
+    }
+
+    /// Learns what one partition holds from a position on; the others are other copies'.
+    pub(super) fn take_over(&mut self, partition: u32, from: i64) -> Result<()> {
+        let mut ends = self.ends()?;
+        ends.iter_mut().filter(|(p, _)| *p == partition).for_each(|(_, end)| *end = from);
+        self.from = Some(from);
+        self.read_back(&ends)
+    }
+
+    /// Where the next copy has to read back from: as before while something that stands there may still
+    /// be made again, else from the end. None: no copy's.
+    pub(super) fn kept(&mut self, partition: u32, output: &str, watermark: i64) -> Result<Option<i64>> {
+        if self.from.is_none() || self.discards {
+            return Ok(None);
+        }
+        // Rows to come are at or above the watermark: none of them was told.
+        if self.told != NOTHING && watermark > self.told {
+            self.seen.clear();
+        }
+        if self.seen.is_empty() {
+            let ends = self.ends()?;
+            self.from = Some(end_of(&ends, partition, output)?);
+        }
+        Ok(self.from)
     }
 
     pub(super) fn read_back(&mut self, from: &SinkEnds) -> Result<()> {

@@ -41,9 +41,11 @@ impl Program {
     pub(in crate::run) fn checkpoint(&mut self) -> Result<Option<Error>> {
         let Some(store) = &mut self.store else {
             for instance in &self.instances {
-                delivered(&mut *held(instance)?)?;
+                let mut instance = held(instance)?;
+                instance.sound()?;
+                delivered(&mut instance)?;
             }
-            return Ok(None);
+            return self.keep().map(|()| None);
         };
         let mut state = Saver::default();
         let mut sink_ends = Vec::new();
