@@ -11,7 +11,7 @@
 #   make bench-edge   scans through the edge agent, on one core
 #   make bench-vision   milliseconds of each stage from a JPEG to boxes and codes, on one core
 #   make bench-latency   how soon an event is visible, against a Kafka of its own
-#   make bench-pictures   from pictures to events over twenty seeds: 12,000 frames
+#   make bench-pictures   from pictures to events over twenty seeds: up to 12,000 frames
 #   make fmt     formats the Rust code
 #   make onnxruntime   fetches the library that runs detectors (29 MB), prints its path
 
@@ -107,7 +107,7 @@ bench-vision:
 	{ $(MACHINE); \
 	  taskset -c 0 $(CARGO) bench --profile $(PROFILE) -q -p weir-vision --bench stages -- $(ARGS); } $(call kept,vision)
 
-# Twenty seeds of the demo from pictures: 12,000 frames.
+# Twenty seeds of the demo from pictures: two stations of 300 frames each, less what a silent camera does not take.
 bench-pictures:
 	@$(SETUP) build vision
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server -p weir-edge
@@ -116,7 +116,7 @@ bench-pictures:
 bench-latency:
 	@$(SETUP) build services
 	CARGO_PROFILE_QUICK_OPT_LEVEL=3 $(CARGO) build --profile $(PROFILE) -p weir-benches -p weir-server
-	WEIR_POSTGRES=unused scripts/with-services.sh $(CARGO_TARGET_DIR)/$(PROFILE)/visibility $(ARGS) \
+	{ $(MACHINE); WEIR_POSTGRES=unused scripts/with-services.sh $(CARGO_TARGET_DIR)/$(PROFILE)/visibility $(ARGS); } \
 	  $(call kept,visibility)
 
 check-edge-arm:

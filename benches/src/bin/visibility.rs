@@ -4,8 +4,8 @@
 //! Out:  p50, p99, max of (arrival at a read_committed reader) − (the broker's acknowledgement of the
 //!       record that made the decision final), for some checkpoint intervals, and beside a partition
 //!       that stands still and one that is ten minutes behind.
-//! Owns: the producer, the reader and their clock, all in this process. The answer is checked first:
-//!       each record that asks for an event has exactly one.
+//! Owns: the producer, the reader and their clock, all in this process. The answer is checked first: each
+//!       record of every partition has exactly one event, those of the one that is behind too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_contract::{Clock, EventTime, WallClock};
 
 const WAREHOUSES: i32 = 4;
-/// Whose events are counted; the others run beside them.
+/// Whose latencies are counted; the others run beside them.
 const COUNTED: i32 = 2;
 const STALLED: i32 = 2;
 const BEHIND: i32 = 3;
@@ -72,6 +72,14 @@ impl ProducerContext for Acks {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, now);
         }
     }
+}
+
+/// What one run gave.
+struct Measured {
+    /// Milliseconds, ascending, of the warehouses that count.
+    latencies: Vec<f64>,
+    /// Records by warehouse; each had its one event.
+    records: Vec<usize>,
 }
 
 /// One run of the program over a topic of its own.
@@ -148,9 +156,9 @@ impl Scene<'_> {
         Ok(reader)
     }
 
-    /// Sends rows at the rate, each with the heartbeat that makes it final; gives how many were asked
-    /// of the warehouses that count, by number.
-    fn send(&self, args: &Args, acks: &Acks) -> Fallible<Vec<usize>> {
+    /// Sends rows at the rate, each with the heartbeat that makes it final; gives the warehouse of each,
+    /// by number from 1 on.
+    fn send(&self, args: &Args, acks: &Acks) -> Fallible<Vec<i32>> {
         let config = {
             let mut config = ClientConfig::new();
             config.set("bootstrap.servers", self.broker).set("linger.ms", "0").set("acks", "all");
@@ -158,7 +166,7 @@ impl Scene<'_> {
         };
         let producer = ThreadedProducer::from_config_and_context(&config, acks.clone())?;
         let pace = Duration::from_secs(1) / args.rate;
-        let (start, mut numbers) = (WallClock.monotonic(), Vec::new());
+        let (start, mut sent) = (WallClock.monotonic(), Vec::new());
         let all = WARM_UP + Duration::from_secs(args.seconds);
         for tick in 0u32.. {
             let due = start + pace * tick;
@@ -174,11 +182,10 @@ impl Scene<'_> {
                 }
                 let behind = if aside && warehouse == BEHIND { BEHIND_US } else { 0 };
                 let at = WallClock.now_us() - AGO_US - behind;
-                let number = 1 + numbers.len();
-                let counts = warehouse < COUNTED;
+                sent.push(warehouse);
+                let number = sent.len();
                 let row = format!(
-                    "{{\"n\":{},\"warehouse\":\"W{warehouse}\",\"device\":\"d\",\"celsius\":35.0,\"at_ts\":\"{}\"}}",
-                    if counts { number } else { 0 },
+                    "{{\"n\":{number},\"warehouse\":\"W{warehouse}\",\"device\":\"d\",\"celsius\":35.0,\"at_ts\":\"{}\"}}",
                     EventTime(at)
                 );
                 let beat = EventTime(at + 1_000).to_string();
@@ -186,19 +193,15 @@ impl Scene<'_> {
                 let to = || BaseRecord::<str, str, usize>::with_opaque_to(&self.name, 0).partition(warehouse);
                 producer.send(to().payload(&row)).map_err(|(e, _)| e)?;
                 let mut final_at = to().headers(OwnedHeaders::new().insert(beat));
-                if counts {
-                    final_at.delivery_opaque = number;
-                    numbers.push(number);
-                }
+                final_at.delivery_opaque = number;
                 producer.send(final_at).map_err(|(e, _)| e)?;
             }
         }
         producer.flush(PATIENCE)?;
-        Ok(numbers)
+        Ok(sent)
     }
 
-    /// Latencies in milliseconds, ascending.
-    fn measure(&self, args: &Args, folder: &Path) -> Fallible<Vec<f64>> {
+    fn measure(&self, args: &Args, folder: &Path) -> Fallible<Measured> {
         self.topic()?;
         let mut child = self.start(folder)?;
         let (acks, done) = (Acks::default(), AtomicBool::new(false));
@@ -218,19 +221,20 @@ impl Scene<'_> {
         }
         let acks = acks.take();
         let warm = acks.values().min().copied().unwrap_or_default() + WARM_UP;
-        let mut latencies = Vec::new();
-        for number in sent {
+        let (mut latencies, mut records) = (Vec::new(), vec![0; usize::try_from(WAREHOUSES)?]);
+        for (number, warehouse) in (1..).zip(sent) {
             let times = arrived.get(&number).map_or(&[][..], Vec::as_slice);
             let (Some(ack), [at]) = (acks.get(&number), times) else {
-                return Err(format!("record {number} has {} events", times.len()).into());
+                return Err(format!("record {number} of W{warehouse} has {} events", times.len()).into());
             };
-            if *ack >= warm {
+            records[usize::try_from(warehouse)?] += 1;
+            if warehouse < COUNTED && *ack >= warm {
                 // A reader may see an event before the producer hears that its record is durable.
                 latencies.push(at.saturating_sub(*ack).as_secs_f64() * 1e3);
             }
         }
         latencies.sort_by(f64::total_cmp);
-        Ok(latencies)
+        Ok(Measured { latencies, records })
     }
 }
 
@@ -242,9 +246,7 @@ fn arrivals(reader: &BaseConsumer, done: &AtomicBool) -> Fallible<BTreeMap<usize
         let (message, now) = (message?, WallClock.monotonic());
         let event: serde_json::Value = serde_json::from_slice(message.payload().unwrap_or_default())?;
         let number = event["extra"]["n"].as_u64().ok_or_else(|| format!("an event without n: {event}"))?;
-        if number > 0 {
-            arrived.entry(usize::try_from(number)?).or_default().push(now);
-        }
+        arrived.entry(usize::try_from(number)?).or_default().push(now);
     }
     Ok(arrived)
 }
@@ -273,7 +275,7 @@ fn bench(args: &Args) -> Fallible<()> {
         let number = folder.path().read_dir()?.count();
         let topic = format!("visibility{}x{number}", std::process::id());
         let scene = Scene { name: topic, broker: &broker, weir, every, disturbed };
-        let ms = scene.measure(args, folder.path())?;
+        let Measured { latencies: ms, records } = scene.measure(args, folder.path())?;
         println!(
             "{name}: events {}  p50 {:.1} ms  p99 {:.1} ms  max {:.1} ms",
             ms.len(),
@@ -281,6 +283,7 @@ fn bench(args: &Args) -> Fallible<()> {
             quantile(&ms, 0.99),
             ms.last().copied().unwrap_or(f64::NAN)
         );
+        println!("  answer  one event for each record of the warehouses: {records:?}");
     }
     Ok(())
 }
