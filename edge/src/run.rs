@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender as Channel, bounded, select};
 use weir_contract::{Clock, Code, Error, Result};
 use weir_segments::Disk;
 
-use crate::agent::{Agent, DETECTIONS, SCANS};
+use crate::agent::{Agent, DETECTIONS, FRAMES, SCANS};
 use crate::capture::{self, Frame, Shared};
 use crate::config::{Config, To};
 use crate::gpio::{Lamp, Pins, Watch};
@@ -33,7 +33,7 @@ use crate::publish::{Pace, Publisher, Sender, Window};
 use crate::scan::{self, LineCounts, ScanEvent};
 use crate::sight::{Eyes, Seen, Wanted};
 use crate::spool::{LaneOptions, Spool};
-use crate::time::DeviceClock;
+use crate::time::{DeviceClock, DeviceTime};
 
 /// Codes that may wait for the loop; beyond, scanners wait.
 const INBOX_MAX: usize = 4_096;
@@ -241,9 +241,15 @@ impl Edge {
     /// One turn without waiting.
     pub fn step(&mut self) -> Result<()> {
         let now = self.now_us();
-        for _ in 0..TURN_MAX {
-            let Ok(event) = self.codes.1.try_recv() else { break };
+        // What heartbeats may say: read before what came is taken. A disk may take seconds for a group, and
+        // what comes meanwhile is taken by the next turn.
+        let time = self.device.now();
+        let mut room = TURN_MAX;
+        while room > 0
+            && let Ok(event) = self.codes.1.try_recv()
+        {
             self.take(event, now);
+            room -= 1;
         }
         let edges = self.edges.load(Ordering::SeqCst);
         for _ in self.edges_seen..edges {
@@ -266,11 +272,10 @@ impl Edge {
         if due || self.spool.pending_bytes() >= GROUP_BYTES {
             self.group(now)?;
         }
-        let time = self.device.now();
+        let expected = [SCANS, DETECTIONS, FRAMES].map(|lane| (lane, self.expected(lane)));
         if let Some(publisher) = &mut self.publisher {
-            for lane in [SCANS, DETECTIONS] {
-                publisher.expect(lane, self.eyes.as_ref().and_then(|eyes| eyes.oldest(lane)));
-            }
+            publisher.hold(room == 0);
+            expected.into_iter().for_each(|(lane, oldest)| publisher.expect(lane, oldest));
             let pumped = publisher.pump(&mut self.spool, &time);
             pumped.map(drop).or_else(|e| self.disk_trouble(&e, now))?;
         }
@@ -289,6 +294,15 @@ impl Edge {
             lamp.step(well, now);
         }
         Ok(())
+    }
+
+    /// When the oldest thing was seen that may still become a record of a lane: frames in the cameras' queues,
+    /// and those that are looked at.
+    fn expected(&self, lane: usize) -> Option<DeviceTime> {
+        let shown = self.cameras.iter().filter(|_| lane == FRAMES || self.eyes.is_some());
+        let shown = shown.filter_map(Shared::oldest);
+        let within = self.eyes.as_ref().and_then(|eyes| eyes.oldest(lane));
+        shown.chain(within).min_by_key(|time| time.boot_us)
     }
 
     fn take(&mut self, event: ScanEvent, now: i64) {
@@ -380,7 +394,7 @@ impl Edge {
         if self.disk_bad_since.is_some() {
             return Some("the disk refuses".into());
         }
-        let publisher = self.publisher.as_ref().and_then(|p| p.trouble.as_ref());
+        let publisher = self.publisher.as_ref().and_then(Publisher::trouble);
         publisher.map(|why| why.what().to_owned()).or_else(|| {
             let scanner = self.scanners.iter().zip(&self.config.scanners);
             let mut troubles =

@@ -149,7 +149,7 @@ impl<'a> Device<'a> {
         let publisher = self.publisher.as_mut().unwrap();
         let until = WallClock.monotonic() + PATIENCE;
         while !done(&self.spool, publisher) {
-            assert!(WallClock.monotonic() < until, "{what}: {:?}", publisher.trouble);
+            assert!(WallClock.monotonic() < until, "{what}: {:?}", publisher.trouble());
             if !publisher.pump(&mut self.spool, &self.clock.now()).unwrap() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -158,7 +158,7 @@ impl<'a> Device<'a> {
 
     /// Gives the error that the device shows; everything is still in the spool and nothing in the topic.
     fn refused(&mut self, what: &str) -> Error {
-        let shown = |p: &Publisher| p.trouble.clone().filter(|why| why.code() == Code::Refused);
+        let shown = |p: &Publisher| p.trouble().filter(|why| why.code() == Code::Refused);
         self.pump_until(what, |_, p| shown(p).is_some());
         let why = self.publisher.as_ref().and_then(shown).unwrap();
         println!("{what}: {why}");
@@ -175,7 +175,7 @@ impl<'a> Device<'a> {
         let number = |s: &Seen| if let Seen::Record(n, _) = s { Some(*n) } else { None };
         let numbers: Vec<u64> = seen.iter().filter_map(number).collect();
         assert_eq!(numbers, (0..self.pushed).collect::<Vec<_>>(), "{what}");
-        self.pump_until(what, |_, p| p.trouble.is_none());
+        self.pump_until(what, |_, p| p.trouble().is_none());
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 use weir_contract::clock::ManualClock;
-use weir_contract::{EventTime, Result};
+use weir_contract::{Code, Error, EventTime, Result};
 use weir_edge::config::Config;
 use weir_edge::publish::{Outcome, Sender, Sent, Window};
 use weir_edge::record::Outgoing;
@@ -22,26 +22,44 @@ use weir_segments::RealDisk;
 struct Topic {
     arrived: Vec<(i64, Option<Outgoing>)>,
     waiting: Vec<Outgoing>,
+    /// Polls since anything was handed over.
+    polls: u32,
 }
 
-/// Answers every other time only, so that something is always on its way.
-struct Slow(Rc<RefCell<Topic>>, bool);
+/// Answers every other time only, so that something is always on its way; may break once.
+struct Slow {
+    topic: Rc<RefCell<Topic>>,
+    silent: bool,
+    breaks: bool,
+}
 
 impl Sender for Slow {
     fn send(&mut self, record: Outgoing) -> Sent {
-        self.0.borrow_mut().waiting.push(record);
+        let mut topic = self.topic.borrow_mut();
+        topic.waiting.push(record);
+        topic.polls = 0;
         Sent::Taken
     }
 
     fn heartbeat(&mut self, _key: &[u8], time_us: i64) -> bool {
-        self.0.borrow_mut().arrived.push((time_us, None));
+        let mut topic = self.topic.borrow_mut();
+        topic.arrived.push((time_us, None));
+        topic.polls = 0;
         true
     }
 
     fn poll(&mut self, _now_us: i64) -> Vec<Outcome> {
-        self.1 = !self.1;
-        let mut topic = self.0.borrow_mut();
-        if self.1 || topic.waiting.is_empty() {
+        self.silent = !self.silent;
+        let mut topic = self.topic.borrow_mut();
+        topic.polls += 1;
+        // Each is a millisecond at least: no pause is that long.
+        assert!(topic.polls < 30_000, "the script stands still");
+        if self.breaks && topic.waiting.len() >= 3 {
+            self.breaks = false;
+            topic.waiting.clear();
+            return vec![Outcome::Broken(Error::new(Code::Connect, "gone"))];
+        }
+        if self.silent || topic.waiting.is_empty() {
             return Vec::new();
         }
         let record = topic.waiting.remove(0);
@@ -51,7 +69,7 @@ impl Sender for Slow {
     }
 
     fn idle(&self) -> bool {
-        self.0.borrow().waiting.is_empty()
+        self.topic.borrow().waiting.is_empty()
     }
 }
 
@@ -63,6 +81,10 @@ fn jpeg(fill: u8) -> Vec<u8> {
 }
 
 fn played(folder: &Path, script: &str) -> Result<Vec<Rc<RefCell<Topic>>>> {
+    played_to(folder, script, false)
+}
+
+fn played_to(folder: &Path, script: &str, breaks: bool) -> Result<Vec<Rc<RefCell<Topic>>>> {
     std::fs::write(folder.join("script.jsonl"), script).unwrap();
     let text = format!(
         "device = {{ id = 'd1', warehouse = 'W1', station = 'P1', data = {:?} }}\n\
@@ -73,7 +95,7 @@ fn played(folder: &Path, script: &str) -> Result<Vec<Rc<RefCell<Topic>>>> {
     let config = Config::parse("edge.toml", &text).unwrap_or_else(|e| panic!("{e:?}"));
     let topics: Vec<Rc<RefCell<Topic>>> = config.lanes.iter().map(|_| Rc::default()).collect();
     let sender = |t: &Rc<RefCell<Topic>>| -> (Box<dyn Sender>, Window) {
-        (Box::new(Slow(t.clone(), false)), Window { records: 4, bytes: 1 << 20 })
+        (Box::new(Slow { topic: t.clone(), silent: false, breaks }), Window { records: 4, bytes: 1 << 20 })
     };
     let clock = Arc::new(ManualClock::default());
     let device = DeviceClock::new(clock.clone(), Arc::new(AlwaysSynced(true)), [7; 16], 0);
@@ -148,6 +170,29 @@ fn a_script_arrives_whole_with_its_own_times() {
             }
         }
         assert!(beat >= at("2026-03-02T07:01:20Z"), "{}", EventTime(beat));
+    }
+}
+
+/// More at one moment than may wait, before their group is due; and the log breaks while the clock stands.
+#[test]
+fn a_script_waits_for_the_log_and_never_for_its_own_clock() {
+    for breaks in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut script = String::new();
+        for n in 0..60 {
+            script += &format!("{{\"at\":\"2026-03-02T07:00:01Z\",\"scan\":\"84100010{n:02}\"}}\n");
+        }
+        script += "{\"at\":\"2026-03-02T07:00:01.01Z\",\"scan\":\"8410001099\"}\n";
+        let topics = played_to(folder.path(), &script, breaks).unwrap();
+        let topic = topics[0].borrow();
+        let codes: Vec<String> = topic
+            .arrived
+            .iter()
+            .filter_map(|(_, record)| serde_json::from_slice::<Value>(&record.as_ref()?.value).ok())
+            .map(|scan| scan["barcode"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        let expected: Vec<String> = (0..60).chain([99]).map(|n| format!("84100010{n:02}")).collect();
+        assert_eq!(codes, expected, "breaks: {breaks}");
     }
 }
 

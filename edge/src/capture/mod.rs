@@ -85,6 +85,11 @@ impl Shared {
         self.inner().frames.pop_front()
     }
 
+    /// When the oldest waiting frame was seen.
+    pub fn oldest(&self) -> Option<DeviceTime> {
+        self.inner().frames.front().map(|frame| frame.time)
+    }
+
     pub fn state(&self) -> CameraState {
         self.inner().state.clone()
     }

@@ -8,7 +8,8 @@
 //!     is sent again from the oldest on; ids are the same, so a reader that knows them sees each once.
 //! B2  A lane's heartbeat says the lesser of the clock, its oldest record that is not acknowledged and the
 //!     oldest thing that may still become one (`expect`), so it never makes the lane's own rows late; none is
-//!     sent while the clock is not to be trusted.
+//!     sent while the clock is not to be trusted, while older things may wait unseen (`hold`), or while older
+//!     records lie where nobody can read them.
 //! B3  A record that was seen before the clock's first sync waits until its boot has a stamp in the spool,
 //!     or until nobody synced the clock for `hold_us`.
 //! B4  Frames have their own sender and a small window: scans never stand behind them.
@@ -21,8 +22,9 @@ pub mod kafka;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use weir_contract::{Error, Result};
+use weir_contract::{Clock, Error, Result};
 
 use crate::record::{Envelope, Outgoing, Stored};
 use crate::spool::Spool;
@@ -91,6 +93,10 @@ struct Lane {
     /// Nothing is sent before, after a broken sender or a place that the spool's disk did not give.
     pause_until_us: i64,
     pause_us: i64,
+    /// What went wrong here last; none since a record was acknowledged.
+    trouble: Option<Error>,
+    /// After a broken sender: whether a heartbeat has gone since. One that arrives is as good as a record.
+    broken: Option<bool>,
 }
 
 /// What happened to one lane, for health records.
@@ -129,8 +135,9 @@ pub struct Publisher {
     pub counts: Vec<LaneCounts>,
     pace: Pace,
     started_us: Option<i64>,
-    /// The last trouble of any lane; none while all is well.
-    pub trouble: Option<Error>,
+    holds: bool,
+    /// What pauses go by; the device's time since boot where there is none.
+    pauses: Option<Arc<dyn Clock>>,
 }
 
 impl Publisher {
@@ -149,9 +156,28 @@ impl Publisher {
             next_heartbeat_us: i64::MIN,
             pause_until_us: i64::MIN,
             pause_us: PAUSE_US.0,
+            trouble: None,
+            broken: None,
         };
         let lanes = senders.into_iter().map(lane).collect();
-        Self { key: key.to_vec(), lanes, counts, pace, started_us: None, trouble: None }
+        let key = key.to_vec();
+        Self { key, lanes, counts, pace, started_us: None, holds: false, pauses: None }
+    }
+
+    /// Pauses go by this clock: the device's own stands still while a script waits for the log.
+    pub fn pause_by(&mut self, clock: Arc<dyn Clock>) {
+        self.pauses = Some(clock);
+    }
+
+    /// Things that are as old as any may wait to be taken: no heartbeat until they were.
+    pub fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+    }
+
+    /// What is wrong with any lane, the first one first; none while all is well.
+    pub fn trouble(&self) -> Option<Error> {
+        let own = |l: &Lane| l.trouble.clone().or_else(|| l.sender.trouble());
+        self.lanes.iter().find_map(own)
     }
 
     /// Says which lanes the device writes; all, unless it says so.
@@ -177,26 +203,33 @@ impl Publisher {
             refused = spool.stamp(Stamp { boot: now.boot, offset_us: now.wall_us - now.boot_us }).err();
             held = refused.is_some();
         }
+        let micros =
+            |clock: &Arc<dyn Clock>| i64::try_from(clock.monotonic().as_micros()).unwrap_or(i64::MAX);
+        let pause_now = self.pauses.as_ref().map_or(now.boot_us, micros);
         let mut moved = false;
         for number in 0..self.lanes.len() {
-            moved |= self.collect(number, spool, now);
+            moved |= self.collect(number, spool, now, pause_now);
+            if pause_now < self.lanes[number].pause_until_us {
+                continue;
+            }
             match self.fill(number, spool, now, held) {
                 Ok(sent) => moved |= sent,
                 Err(why) => {
-                    self.lanes[number].pause_until_us = now.boot_us + READ_AGAIN_US;
+                    self.lanes[number].pause_until_us = pause_now + READ_AGAIN_US;
                     refused = refused.or(Some(why));
                 }
             }
         }
         for number in 0..self.lanes.len() {
-            if !held && spool.pending_bytes() == 0 {
+            let paused = pause_now < self.lanes[number].pause_until_us;
+            if !held && !self.holds && !paused && spool.pending_bytes() == 0 && !spool.blind(number) {
                 self.heartbeat(number, spool, now);
             }
         }
         refused.map_or(Ok(moved), Err)
     }
 
-    fn collect(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime) -> bool {
+    fn collect(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime, pause_now: i64) -> bool {
         let (lane, counts) = (&mut self.lanes[number], &mut self.counts[number]);
         let outcomes = lane.sender.poll(now.wall_us);
         let moved = !outcomes.is_empty();
@@ -206,14 +239,14 @@ impl Publisher {
                     spool.ack(number, offset);
                     counts.acked += lane.landed(offset);
                     lane.pause_us = PAUSE_US.0;
-                    self.trouble = None;
+                    (lane.trouble, lane.broken) = (None, None);
                 }
                 Outcome::Refused(offset, why) => {
                     tracing::error!(lane = number, offset, "the log refuses a record: {}", why.what());
                     spool.refuse(number, offset);
                     lane.drop_from_flight(offset);
                     counts.refused += 1;
-                    self.trouble = Some(why);
+                    lane.trouble = Some(why);
                 }
                 Outcome::Broken(why) => {
                     tracing::warn!(lane = number, "sending begins again: {}", why.what());
@@ -222,14 +255,14 @@ impl Publisher {
                     lane.flight.clear();
                     lane.flight_bytes = 0;
                     lane.rewinds = true;
-                    lane.pause_until_us = now.boot_us + lane.pause_us;
+                    lane.pause_until_us = pause_now + lane.pause_us;
                     lane.pause_us = (lane.pause_us * 2).min(PAUSE_US.1);
-                    self.trouble = Some(why);
+                    (lane.trouble, lane.broken) = (Some(why), Some(false));
                 }
             }
         }
-        if let Some(why) = lane.sender.trouble() {
-            self.trouble = Some(why);
+        if lane.broken == Some(true) && lane.sender.idle() {
+            (lane.trouble, lane.broken) = (None, None);
         }
         moved
     }
@@ -237,7 +270,7 @@ impl Publisher {
     fn fill(&mut self, number: usize, spool: &mut Spool, now: &DeviceTime, held: bool) -> Result<bool> {
         let (lane, counts) = (&mut self.lanes[number], &mut self.counts[number]);
         let mut moved = false;
-        while now.boot_us >= lane.pause_until_us && lane.has_room() {
+        while lane.has_room() {
             if std::mem::take(&mut lane.rewinds) {
                 spool.rewind(number).inspect_err(|_| lane.rewinds = true)?;
             }
@@ -251,7 +284,7 @@ impl Publisher {
                 Err(why) => {
                     spool.refuse(number, stored.offset);
                     counts.refused += 1;
-                    self.trouble = Some(why);
+                    lane.trouble = Some(why);
                     continue;
                 }
             };
@@ -280,7 +313,7 @@ impl Publisher {
 
     fn heartbeat(&mut self, number: usize, spool: &Spool, now: &DeviceTime) {
         let lane = &mut self.lanes[number];
-        if !lane.beats || now.boot_us < lane.next_heartbeat_us || now.boot_us < lane.pause_until_us {
+        if !lane.beats || now.boot_us < lane.next_heartbeat_us {
             return;
         }
         let waiting = lane.ready.front().and_then(|s| Envelope::parse(&s.envelope).ok());
@@ -296,6 +329,7 @@ impl Publisher {
         let time = oldest.into_iter().chain(expected).fold(now.wall_us, i64::min);
         if lane.sender.heartbeat(&self.key, time) {
             lane.next_heartbeat_us = now.boot_us + self.pace.heartbeat_us;
+            lane.broken = lane.broken.map(|_| true);
             self.counts[number].heartbeats += 1;
         }
     }

@@ -85,20 +85,29 @@ struct Rig {
 
 const WINDOW: Window = Window { records: 16, bytes: 1 << 20 };
 
+fn lanes() -> [LaneOptions; 2] {
+    ["scans", "frames"].map(|name| LaneOptions { name: name.into(), bytes_max: 1 << 20, age_max_us: None })
+}
+
 impl Rig {
     fn new(synced: bool) -> Self {
-        let lanes = ["scans", "frames"].map(|name| LaneOptions {
-            name: name.into(),
-            bytes_max: 1 << 20,
-            age_max_us: None,
-        });
         let disk = MemoryDisk::default();
-        let spool = Spool::open(Arc::new(disk.clone()), Path::new("spool"), &lanes).unwrap();
+        let spool = Spool::open(Arc::new(disk.clone()), Path::new("spool"), &lanes()).unwrap();
         let topics: Vec<Rc<RefCell<Topic>>> = (0..2).map(|_| Rc::default()).collect();
         let sender = |t: &Rc<RefCell<Topic>>| (Box::new(TestSender(t.clone())) as Box<dyn Sender>, WINDOW);
         let publisher = Publisher::new(b"W1", topics.iter().map(sender).collect(), Pace::default());
         let now = DeviceTime { boot: [1; 16], wall_us: 1_000_000_000, boot_us: 10_000_000, synced };
         Self { disk, spool, publisher, topics, now }
+    }
+
+    /// As a start finds it, where the disk refuses.
+    fn spool_in_memory(&mut self) -> Spool {
+        // The lock goes with the old one.
+        let old = Spool::open(Arc::new(MemoryDisk::default()), Path::new("spool"), &lanes()).unwrap();
+        drop(std::mem::replace(&mut self.spool, old));
+        let spool = Spool::open_or_memory(Arc::new(self.disk.clone()), Path::new("spool"), &lanes()).unwrap();
+        assert!(spool.in_memory().is_some());
+        spool
     }
 
     fn push(&mut self, lane: usize, time: DeviceTime) {
@@ -294,4 +303,99 @@ fn nobody_syncs_the_clock_and_the_guess_is_sent() {
     rig.pump(120_000);
     rig.pump(1);
     assert_eq!(rig.topics[0].borrow().arrived, [(0, before)]);
+}
+
+fn no_heartbeat_lies(topic: &Topic) {
+    for (arrived, time) in &topic.heartbeats {
+        let later = topic.arrived[*arrived..].iter().all(|(_, t)| t >= time);
+        assert!(later, "a heartbeat made a row late that came after it");
+    }
+}
+
+/// The disk takes nothing any more: what it holds goes first, and no heartbeat passes it.
+#[test]
+fn what_the_disk_holds_is_sent_before_what_is_in_memory() {
+    for (breaks, at_start) in [(false, false), (true, false), (true, true)] {
+        let mut rig = Rig::new(true);
+        let first = rig.now;
+        for n in 0..40 {
+            rig.push(0, DeviceTime { wall_us: first.wall_us + n * 10_000, ..first });
+        }
+        if !at_start {
+            rig.pump(1);
+        }
+        rig.disk.power_cut_after(0);
+        if at_start {
+            rig.spool = rig.spool_in_memory();
+        } else {
+            rig.spool.fall_back(Error::new(Code::Io, "refused")).unwrap();
+        }
+        rig.now.wall_us += 60_000_000;
+        (0..10).for_each(|_| rig.push(0, rig.now));
+        assert_eq!(rig.spool.records(0), 50);
+        rig.rate(0, 5);
+        for step in 0..40 {
+            rig.topics[0].borrow_mut().breaks = breaks && step % 5 == 1;
+            rig.pump(5_000);
+        }
+        assert_eq!((rig.spool.records(0), rig.spool.gone()), (0, 0), "{breaks} {at_start}");
+        assert_eq!(rig.arrived(0), (0..50).collect::<Vec<_>>());
+        let topic = rig.topics[0].borrow();
+        no_heartbeat_lies(&topic);
+        assert_eq!(topic.heartbeats.last(), Some(&(50, rig.now.wall_us)), "and it goes on");
+    }
+}
+
+/// What nobody can read may be as old as anything: the next start sends it.
+#[test]
+fn a_backlog_that_cannot_be_read_holds_its_heartbeat_and_is_not_gone() {
+    for at_start in [false, true] {
+        let mut rig = Rig::new(true);
+        (0..5).for_each(|_| rig.push(0, rig.now));
+        let file =
+            rig.disk.files().into_iter().find(|p| p.ends_with("scans/00000000000000000000.seg")).unwrap();
+        rig.disk.power_cut_after(0);
+        if at_start {
+            rig.spool = rig.spool_in_memory();
+        } else {
+            rig.spool.fall_back(Error::new(Code::Io, "refused")).unwrap();
+        }
+        rig.disk.bad_place(&file, Some(0..1));
+        rig.push(0, rig.now);
+        rig.rate(0, 5);
+        for _ in 0..20 {
+            rig.now.wall_us += 500_000;
+            rig.now.boot_us += 500_000;
+            let _the_disk_refuses = rig.publisher.pump(&mut rig.spool, &rig.now);
+        }
+        assert_eq!((rig.arrived(0), rig.topics[0].borrow().heartbeats.len()), (vec![5], 0));
+        assert!(rig.topics[1].borrow().heartbeats.len() > 5 && rig.spool.gone() == 0 && rig.spool.blind(0));
+        let records = rig.spool.next(0, 1, 1).unwrap().len();
+        rig.spool.rewind(0).unwrap();
+        assert_eq!((records, rig.spool.gone()), (0, 0));
+    }
+}
+
+#[test]
+fn the_trouble_of_one_lane_is_not_over_when_another_is_well() {
+    let mut rig = Rig::new(true);
+    rig.rate(0, 10);
+    (0..2).for_each(|lane| rig.push(lane, rig.now));
+    rig.topics[1].borrow_mut().breaks = true;
+    rig.pump(1);
+    rig.pump(1);
+    assert_eq!(rig.publisher.counts[0].acked, 1);
+    assert_eq!(rig.publisher.trouble().map(|e| e.code()), Some(Code::Connect), "frames");
+    rig.rate(1, 10);
+    (0..3).for_each(|_| rig.pump(1_000));
+    assert_eq!(rig.publisher.trouble(), None);
+    // A lane that has nothing to send is well again when a heartbeat has gone.
+    rig.topics[1].borrow_mut().breaks = true;
+    rig.pump(1);
+    rig.push(0, rig.now);
+    rig.pump(1);
+    rig.pump(1);
+    assert!(rig.publisher.counts[0].acked == 2 && rig.publisher.trouble().is_some());
+    (0..3).for_each(|_| rig.pump(1_000));
+    assert_eq!(rig.publisher.trouble(), None);
 }

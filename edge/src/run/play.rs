@@ -7,17 +7,19 @@
 //! Out:  the records, health and heartbeats that the agent would have sent, through the same spool, in the
 //!       same order; it ends when all of them are acknowledged.
 //! Owns: the clock, which the script moves. It passes in small steps, so that nothing falls due unseen, and
-//!       waits for the log. Health says nothing of this machine: it was not there.
+//!       waits for the log: while it stands, groups are written at once and a broken sender's pause goes by
+//!       the machine's clock. Health says nothing of this machine: it was not there.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
 use weir_contract::clock::ManualClock;
-use weir_contract::{Code, Error, EventTime, Place, Result};
+use weir_contract::{Code, Error, EventTime, Place, Result, WallClock};
 
 use super::{Edge, LOOK};
 use crate::capture::{Frame, Shared, Splitter};
@@ -99,6 +101,9 @@ impl Edge {
     /// A line or a frame that cannot be read ends it, `W0201` at its place.
     pub fn play(&mut self, script: &mut Script, clock: &ManualClock) -> Result<()> {
         self.played = true;
+        if let Some(publisher) = &mut self.publisher {
+            publisher.pause_by(Arc::new(WallClock));
+        }
         self.cameras = self.config.cameras.iter().map(|_| Shared::default()).collect();
         for (trouble, _) in &mut self.scanners {
             *trouble = None;
@@ -146,9 +151,21 @@ impl Edge {
             clock.set(now);
             self.step()?;
             while self.waiting() > WAITING_MAX && !self.stop.load(Ordering::Relaxed) {
+                // Its time would never come.
+                self.write_group()?;
                 std::thread::sleep(Duration::from_millis(1));
                 self.step()?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<()> {
+        match self.spool.sync() {
+            Ok(()) => self.group_since = None,
+            // Sending makes room.
+            Err(e) if e.code() == Code::DiskFull => {}
+            Err(e) => return Err(e),
         }
         Ok(())
     }
@@ -183,7 +200,7 @@ impl Edge {
 
     /// Waits until everything is acknowledged, the last heartbeats too.
     fn drain(&mut self, clock: &ManualClock) -> Result<()> {
-        self.spool.sync()?;
+        self.write_group()?;
         let mut beats = None;
         while !self.stop.load(Ordering::Relaxed) {
             let waiting = self.waiting() > 0;

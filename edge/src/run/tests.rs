@@ -61,6 +61,8 @@ struct Tap {
     link: SharedLink,
     clock: Arc<ManualClock>,
     state: Mutex<(u64, Plan, Vec<Left>)>,
+    /// What happens while a file is synced.
+    during_sync: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 
 enum Plan {
@@ -130,6 +132,9 @@ impl DiskFile for TappedFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.write(|| Ok(()))?;
+        if let Some(during) = &mut *self.0.during_sync.lock().unwrap() {
+            during();
+        }
         self.1.sync()
     }
 }
@@ -236,7 +241,13 @@ impl Life {
         let wire = |lane| Box::new(Wire { link: link.clone(), lane }) as Box<dyn Sender>;
         let senders = (0..4).map(|lane| (wire(lane), WINDOWS[lane])).collect();
         let (disk, state) = (left.disk, Mutex::new((0, plan, Vec::new())));
-        let tap = Arc::new(Tap { disk, link: link.clone(), clock: clock.clone(), state });
+        let tap = Arc::new(Tap {
+            disk,
+            link: link.clone(),
+            clock: clock.clone(),
+            state,
+            during_sync: Mutex::default(),
+        });
         let disk = Arc::new(TappedDisk(tap.clone()));
         let stop = Arc::new(AtomicBool::new(false));
         let mut edge = Edge::new(config, disk, clock.clone(), device, senders, None, stop).unwrap();

@@ -5,6 +5,7 @@
 //! | pending           | in memory, until the next group sync                              |
 //! | on disk           | durable; offsets `[given, end)`                                   |
 //! | in flight         | handed out, in order, and not acknowledged                        |
+//! | backlog           | on a disk that refuses, while new ones are in memory              |
 //! | gone              | counted in the ledger with its range and reason                   |
 //!
 //! N1  Records are handed out in offset order, each once until `rewind`.
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use weir_contract::{Code, Result};
 use weir_segments::{Disk, Reader, Record, Writer, WriterOptions};
 
+use super::backlog::Backlog;
 use super::ledger::{LaneLedger, Why};
 use super::shelf::Shelf;
 use crate::record::{Draft, Envelope, Stored};
@@ -47,6 +49,8 @@ pub(super) struct Lane {
     /// None while the disk refuses to open it.
     writer: Option<Writer>,
     shelf: Shelf,
+    /// On the disk that was left for memory: handed out before what `shelf` has.
+    backlog: Option<Backlog>,
     pending: VecDeque<(Vec<u8>, Draft)>,
     pending_bytes: usize,
     /// Records that were refused because the disk failed and memory was full.
@@ -91,6 +95,7 @@ impl Lane {
             folder,
             writer: Some(writer),
             shelf,
+            backlog: None,
             pending: VecDeque::new(),
             pending_bytes: 0,
             overflowed: 0,
@@ -151,7 +156,8 @@ impl Lane {
     /// Records that are neither acknowledged nor gone, pending ones too.
     pub fn records(&self) -> u64 {
         let on_disk = self.end - self.shelf.position();
-        on_disk.max(0).cast_unsigned() + (self.in_flight.len() + self.pending.len()) as u64
+        let backlog = self.backlog.as_ref().map_or(0, Backlog::records);
+        backlog + on_disk.max(0).cast_unsigned() + (self.in_flight.len() + self.pending.len()) as u64
     }
 
     pub fn bytes(&self) -> u64 {
@@ -163,6 +169,14 @@ impl Lane {
     /// # Errors
     /// Where the disk does not give a place. Asked for again it is given or, at last, passed over.
     pub fn next(&mut self, rows: usize, bytes: usize) -> Result<Vec<Stored>> {
+        if let Some(backlog) = &mut self.backlog {
+            let given = backlog.next(&mut self.ledger, rows, bytes);
+            self.in_flight.extend(given.iter().flatten().map(|r| r.offset));
+            self.settle();
+            if given.as_ref().map_or(true, |records| !records.is_empty()) {
+                return given;
+            }
+        }
         loop {
             let given = self.shelf.next(&mut self.ledger, self.end, rows, bytes);
             let place = self.shelf.position();
@@ -211,18 +225,37 @@ impl Lane {
     }
 
     fn settle(&mut self) {
-        let next = self.in_flight.front().copied().unwrap_or_else(|| self.shelf.position());
+        let on_disk = || self.backlog.as_ref().and_then(Backlog::position);
+        let next = self.in_flight.front().copied().or_else(on_disk).unwrap_or_else(|| self.shelf.position());
         self.ledger.acked = self.ledger.acked.max(next);
+        let acked = self.ledger.acked;
+        self.backlog.take_if(|b| !b.is_blind() && b.end() <= acked);
+    }
+
+    /// Older records than all that are handed out wait where nobody can read them.
+    pub fn is_blind(&self) -> bool {
+        self.backlog.as_ref().is_some_and(Backlog::is_blind)
+    }
+
+    /// Takes what another disk holds, where this lane is a new one in memory.
+    pub fn follow(&mut self, backlog: Backlog) {
+        self.ledger.acked = backlog.position().unwrap_or(self.ledger.acked);
+        self.backlog = Some(backlog);
     }
 
     /// Everything that is in flight will be handed out again, as far as it is still there.
     pub fn rewind(&mut self) -> Result<()> {
-        let start = self.ledger.floor.max(self.ledger.acked);
+        let mut from = self.ledger.acked;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.rewind(&mut self.ledger, from)?;
+            from = from.max(backlog.end());
+        }
+        let start = self.ledger.floor.max(from);
         let lost = match self.shelf.go_to(start) {
             Err(e) if self.shelf.worn(start, &e) => vec![self.leave_file(start)?],
             there => there?,
         };
-        self.ledger.give_up_rest(self.ledger.acked, start, Why::InFlight);
+        self.ledger.give_up_rest(from, start, Why::InFlight);
         for range in lost {
             self.ledger.give_up_rest(range.start, range.end, Why::Damage);
         }
@@ -231,13 +264,16 @@ impl Lane {
         Ok(())
     }
 
-    /// Goes on in memory: the disk refuses. What it holds stays there for the next start.
+    /// Goes on in memory: the disk refuses. What it holds is handed out first, and stays there.
     pub fn fall_back(&mut self, memory: Arc<dyn Disk>, bytes_max: u64) -> Result<()> {
         self.options.bytes_max = self.options.bytes_max.min(bytes_max);
         let writer =
             Writer::open_past_damage(memory.clone(), &self.folder, writer_options(&self.options), self.end)?;
         let (shelf, _) = Shelf::open(memory.clone(), self.folder.clone(), self.end)?;
-        (self.disk, self.writer, self.shelf) = (memory, Some(writer), shelf);
+        let before = std::mem::replace(&mut self.shelf, shelf);
+        let waits = self.ledger.acked < self.end;
+        self.backlog = waits.then(|| Backlog::new(before, self.ledger.floor, self.end));
+        (self.disk, self.writer) = (memory, Some(writer));
         self.ledger.floor = self.end;
         self.durable_floor = self.end;
         Ok(())

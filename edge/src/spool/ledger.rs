@@ -132,14 +132,7 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
 impl Ledger {
     /// Opens the ledger of a folder that is there; `None` where no sound one was found.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<(Self, Option<Facts>)> {
-        let mut newest: Option<(u64, usize, Facts)> = None;
-        for (turn, name) in NAMES.iter().enumerate() {
-            if let Some((number, facts)) = disk.read(&folder.join(name)).ok().and_then(|b| decode(&b))
-                && newest.as_ref().is_none_or(|(n, ..)| *n < number)
-            {
-                newest = Some((number, turn, facts));
-            }
-        }
+        let newest = look(&*disk, folder);
         let open = |name: &str| {
             let path = folder.join(name);
             make_room(disk.open(&path, Mode::Create)).map_err(failed(&path))
@@ -172,6 +165,19 @@ impl Ledger {
         self.turn = 1 - self.turn;
         Ok(())
     }
+}
+
+/// The newest sound facts of a folder, with their number and which file they are in.
+pub fn look(disk: &dyn Disk, folder: &Path) -> Option<(u64, usize, Facts)> {
+    let mut newest: Option<(u64, usize, Facts)> = None;
+    for (turn, name) in NAMES.iter().enumerate() {
+        if let Some((number, facts)) = disk.read(&folder.join(name)).ok().and_then(|b| decode(&b))
+            && newest.as_ref().is_none_or(|(n, ..)| *n < number)
+        {
+            newest = Some((number, turn, facts));
+        }
+    }
+    newest
 }
 
 /// Zeros behind what is there; a disk that is full already is no reason to refuse.

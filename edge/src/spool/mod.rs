@@ -12,11 +12,13 @@
 //! P4  The ledger is durable before a file goes (the crash between them only makes the file go again), and
 //!     a folder is synced after each file that is made in it.
 //! P5  Damage costs the damaged records. The spool opens in any state of the folder; where the disk refuses
-//!     altogether it goes on in memory, and says so.
+//!     altogether it goes on in memory, and says so. What the disk holds is handed out before that, as long
+//!     as it can be read (else the lane is `blind`), and by the next start again.
 //!
 //! Start at `Spool::open`; `lane` is one topic, `ledger` the decisions. Tests: `tests.rs`, over a file
 //! system that loses what was not synced.
 
+mod backlog;
 mod lane;
 mod ledger;
 mod shelf;
@@ -34,8 +36,9 @@ pub use ledger::{Gone, LaneLedger, Why};
 
 use crate::record::{Draft, Stored};
 use crate::time::{Stamp, Stamps};
+use backlog::Backlog;
 use lane::Lane;
-use ledger::{Facts, Ledger};
+use ledger::{Facts, Ledger, look};
 
 /// What one lane may hold in memory while the disk refuses.
 const MEMORY_LANE_BYTES: u64 = 4 << 20;
@@ -100,14 +103,33 @@ impl Spool {
 
     /// Opens the folder, or a spool in memory where the disk refuses: a device never stays silent.
     pub fn open_or_memory(disk: Arc<dyn Disk>, root: &Path, lanes: &[LaneOptions]) -> Result<Self> {
-        match Self::open(disk, root, lanes) {
+        match Self::open(disk.clone(), root, lanes) {
             Err(why) if why.code() != Code::Locked => {
                 let small = |l: &LaneOptions| LaneOptions {
                     bytes_max: l.bytes_max.min(MEMORY_LANE_BYTES),
                     ..l.clone()
                 };
                 let lanes: Vec<LaneOptions> = lanes.iter().map(small).collect();
-                let mut spool = Self::open(Arc::new(MemoryDisk::default()), root, &lanes)?;
+                let mut facts = look(&*disk, root).map(|(_, _, facts)| facts).unwrap_or_default();
+                let mut backlogs = Vec::with_capacity(lanes.len());
+                for lane in &lanes {
+                    let known = facts.lanes.get(&lane.name);
+                    let backlog = Backlog::find(disk.clone(), root.join(&lane.name), known);
+                    // What is in memory gets offsets behind all that is on the disk.
+                    if let Some(behind) =
+                        backlog.as_ref().map(Backlog::end).max(known.map(|k| k.acked.max(k.floor)))
+                    {
+                        let ledger = facts.lanes.entry(lane.name.clone()).or_default();
+                        (ledger.acked, ledger.floor) = (behind, behind);
+                    }
+                    backlogs.push(backlog);
+                }
+                let memory = memory_with(root)?;
+                Ledger::open(memory.clone(), root)?.0.write(&facts)?;
+                let mut spool = Self::open(memory, root, &lanes)?;
+                for (lane, backlog) in spool.lanes.iter_mut().zip(backlogs) {
+                    backlog.into_iter().for_each(|backlog| lane.follow(backlog));
+                }
                 spool.in_memory = Some(why);
                 Ok(spool)
             }
@@ -174,15 +196,7 @@ impl Spool {
 
     /// Goes on in memory after the disk refused for too long.
     pub fn fall_back(&mut self, why: Error) -> Result<()> {
-        let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
-        let mut made = PathBuf::new();
-        for part in self.root.components() {
-            made.push(part);
-            if !memory.is_folder(&made) {
-                let failed = |e: std::io::Error| Error::new(Code::Io, e.to_string()).at(place(&made));
-                memory.create_folder(&made).map_err(failed)?;
-            }
-        }
+        let memory = memory_with(&self.root)?;
         for lane in &mut self.lanes {
             lane.fall_back(memory.clone(), MEMORY_LANE_BYTES)?;
         }
@@ -250,7 +264,12 @@ impl Spool {
         Ok(())
     }
 
-    /// Records of a lane that are not in the log.
+    /// A lane has older records than it hands out, and nobody can read them now: their times are not known.
+    pub fn blind(&self, lane: usize) -> bool {
+        self.lanes[lane].is_blind()
+    }
+
+    /// Records of a lane that are not in the log; none that cannot be read.
     pub fn records(&self, lane: usize) -> u64 {
         self.lanes[lane].records()
     }
@@ -271,6 +290,20 @@ impl Spool {
         };
         self.lanes.iter().map(state).collect()
     }
+}
+
+/// A disk in memory that has this folder.
+fn memory_with(root: &Path) -> Result<Arc<dyn Disk>> {
+    let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let mut made = PathBuf::new();
+    for part in root.components() {
+        made.push(part);
+        if !memory.is_folder(&made) {
+            let failed = |e: std::io::Error| Error::new(Code::Io, e.to_string()).at(place(&made));
+            memory.create_folder(&made).map_err(failed)?;
+        }
+    }
+    Ok(memory)
 }
 
 fn place(path: &Path) -> Place {

@@ -51,6 +51,11 @@ impl Shelf {
         self.reader.position()
     }
 
+    /// Offset after the last record that can be seen.
+    pub fn end(&mut self) -> Result<i64> {
+        self.reader.end()
+    }
+
     /// The next records below `end`: at most `rows` and about `bytes`, fewer where that is all.
     pub fn next(
         &mut self,

@@ -1,16 +1,22 @@
-//! The whole agent over a disk that does not give a place back.
+//! The whole agent over a disk that does not give a place back, or takes its time.
 
 use super::*;
+
+fn started(folder: &Path, floor: Floor) -> Life {
+    let now_us = BOOT_US + MINUTE_US;
+    let link = Link::new(LINK_BYTES, ANSWER_US, false, now_us);
+    let left = Left { disk: MemoryDisk::default(), link, now_us, write: 0 };
+    Life::start(folder, left, floor, Taken::default(), Plan::Never)
+}
+
+const NOTHING: Floor = Floor { scan_every_us: i64::MAX, frame_every_us: i64::MAX, frame_bytes: 0 };
 
 /// Neither an exit nor memory only: what cannot be read is counted, the rest arrives.
 #[test]
 fn a_place_that_cannot_be_read_stops_no_agent() {
     let folder = tempfile::tempdir().unwrap();
     let floor = Floor { scan_every_us: 1_000_000, frame_every_us: 5_000_000, frame_bytes: 2_000 };
-    let now_us = BOOT_US + MINUTE_US;
-    let link = Link::new(LINK_BYTES, ANSWER_US, false, now_us);
-    let left = Left { disk: MemoryDisk::default(), link, now_us, write: 0 };
-    let mut life = Life::start(folder.path(), left, floor, Taken::default(), Plan::Never);
+    let mut life = started(folder.path(), floor);
     life.link.set_up(false, life.clock.now_us());
     life.pass(2 * MINUTE_US, 100_000, |_| {});
     let disk = life.tap.disk.clone();
@@ -29,4 +35,55 @@ fn a_place_that_cannot_be_read_stops_no_agent() {
     let lost = life.taken.shown[1] - arrived(FRAMES) - life.edge.spool.records(FRAMES);
     assert_eq!(life.taken.shown[0], arrived(SCANS) + life.edge.spool.records(SCANS), "no scan is lost");
     assert!(lost > 0 && life.edge.spool.gone() == lost, "{lost} frames, {} counted", life.edge.spool.gone());
+}
+
+/// Things come while a group is written: heartbeats say nothing of that time before they were taken.
+#[test]
+fn a_sync_that_takes_seconds_lets_no_heartbeat_pass_what_comes_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut life = started(folder.path(), NOTHING);
+    let (clock, device, inbox) = (life.clock.clone(), life.edge.device.clone(), life.edge.inbox());
+    let camera = life.edge.cameras[0].clone();
+    let shown = Arc::new(AtomicU64::new(0));
+    let count = shown.clone();
+    *life.tap.during_sync.lock().unwrap() = Some(Box::new(move || {
+        let now_us = clock.now_us() + 1_000_000;
+        clock.set(now_us);
+        let (number, time) = (count.fetch_add(1, Ordering::Relaxed), device.now());
+        inbox.send(ScanEvent::Code { scanner: 0, code: format!("S{number:09}"), time }).unwrap();
+        let jpeg = Jpeg { bytes: number.to_le_bytes().to_vec(), width: 64, height: 48 };
+        camera.show(Frame { jpeg, time, now_us }, SplitCounts::default());
+        clock.set(now_us + 2_000_000);
+    }));
+    life.pass(5 * MINUTE_US, 100_000, |_| {});
+    *life.tap.during_sync.lock().unwrap() = None;
+    assert!(drain(&mut life, "slow").is_none());
+    life.taken.durable[0] = shown.load(Ordering::Relaxed);
+    assert!(life.taken.durable[0] >= 50, "{}", life.taken.durable[0]);
+    let link = life.link.get();
+    check(&link, &life.taken, "slow");
+    let beats = link.log[SCANS].iter().filter(|a| matches!(a, Arrival::Heartbeat(_))).count();
+    assert!(beats > 10, "{beats}: heartbeats went on");
+}
+
+/// More codes wait than one turn takes, and the group is written in that turn.
+#[test]
+fn codes_that_a_turn_leaves_behind_are_passed_by_no_heartbeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut life = started(folder.path(), NOTHING);
+    let inbox = life.edge.inbox();
+    let mut number = 0;
+    for _ in 0..10 {
+        for count in [1, TURN_MAX + 50, 0, 0] {
+            let time = life.edge.device.now();
+            for _ in 0..count {
+                inbox.send(ScanEvent::Code { scanner: 0, code: format!("S{number:09}"), time }).unwrap();
+                number += 1;
+            }
+            life.pass(100_000, 100_000, |_| {});
+        }
+    }
+    assert!(drain(&mut life, "many").is_none());
+    life.taken.durable[0] = number;
+    check(&life.link.get(), &life.taken, "many");
 }
