@@ -254,7 +254,8 @@ impl Publisher {
                     lane.ready.clear();
                     lane.flight.clear();
                     lane.flight_bytes = 0;
-                    lane.rewinds = true;
+                    // Where its disk does not give the place now, before the next record is sent.
+                    lane.rewinds = spool.rewind(number).is_err();
                     lane.pause_until_us = pause_now + lane.pause_us;
                     lane.pause_us = (lane.pause_us * 2).min(PAUSE_US.1);
                     (lane.trouble, lane.broken) = (Some(why), Some(false));
