@@ -255,6 +255,7 @@ impl Day {
             out.push(Incident {
                 kind: parcel.kind.into(),
                 cause: parcel.kind.into(),
+                reason: String::new(),
                 rule: if barcode { "barcode" } else { "brand_mismatch" }.into(),
                 warehouse: site.clone(),
                 key: station.id.clone(),
@@ -271,6 +272,7 @@ impl Day {
             for kind in span.fault.found_by() {
                 out.push(Incident {
                     cause: cause.into(),
+                    reason: span.fault.reason(kind).into(),
                     rule: match *kind {
                         "silent_camera" => "camera_silent",
                         "dead_agent" => "device_silent",
@@ -306,6 +308,7 @@ fn unseen(kind: &str, site: &str, from: i64, to: i64) -> Incident {
     Incident {
         kind: kind.into(),
         cause: kind.into(),
+        reason: String::new(),
         rule: String::new(),
         warehouse: site.to_owned(),
         key: String::new(),

@@ -147,6 +147,7 @@ pub fn observe(
                 seen.incidents.push(Incident {
                     kind: kind.into(),
                     cause: cause.into(),
+                    reason: String::new(),
                     rule: kind.into(),
                     warehouse: floor.warehouses[warehouse].id.clone(),
                     key: u.id.clone(),

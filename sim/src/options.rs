@@ -75,12 +75,19 @@ pub struct IncidentRates {
     // Per 1 000 station hours; scored.
     pub silent_camera: u32,
     pub dead_agent: u32,
-    /// A clock that is off by less than a second: nothing is late by it yet.
+    /// A clock that is off by less than a second, either way: nothing is late by it yet.
     pub clock_skew: u32,
+    /// A clock that nobody sets and nobody can compare.
+    pub unsynced: u32,
     /// A link too narrow for frames: they wait in the spool.
     pub backlog: u32,
+    /// A log that refuses some records: the agent gives them up.
+    pub refused: u32,
+    /// A disk that refuses: what waits is in memory only.
+    pub no_disk: u32,
     pub hot: u32,
     pub full_disk: u32,
+    pub hot_and_full: u32,
     pub battery_low: u32,
     // Per 1 000 station hours; unseen.
     pub offline: u32,
@@ -123,9 +130,13 @@ impl Default for IncidentRates {
             silent_camera: 350,
             dead_agent: 300,
             clock_skew: 150,
+            unsynced: 100,
             backlog: 150,
+            refused: 60,
+            no_disk: 60,
             hot: 80,
             full_disk: 80,
+            hot_and_full: 60,
             battery_low: 150,
             offline: 40,
             clock_off: 120,
@@ -164,9 +175,13 @@ impl IncidentRates {
             silent_camera: 0,
             dead_agent: 0,
             clock_skew: 0,
+            unsynced: 0,
             backlog: 0,
+            refused: 0,
+            no_disk: 0,
             hot: 0,
             full_disk: 0,
+            hot_and_full: 0,
             battery_low: 0,
             offline: 0,
             clock_off: 0,

@@ -36,12 +36,18 @@ pub enum Fault {
     Disorder,
     Stragglers,
     Corrupt,
-    /// The clock is ahead by so many microseconds, less than a second.
+    /// The clock is ahead (or, below 0, behind) by so many microseconds, less than a second.
     ClockSkew(i64),
+    /// Nobody sets the clock, nobody knows how far it is off. It is right all the same.
+    Unsynced,
     /// So many frames a second wait in the spool, until three fifths of the span; then they drain.
     Backlog(i64),
+    /// So many records are given up between two health records.
+    Refused(i64),
+    NoDisk,
     Hot,
     FullDisk,
+    HotAndFull,
     BatteryLow,
 }
 
@@ -58,9 +64,13 @@ impl Fault {
             Fault::Stragglers => "stragglers",
             Fault::Corrupt => "corrupt",
             Fault::ClockSkew(_) => "clock_skew",
+            Fault::Unsynced => "unsynced",
             Fault::Backlog(_) => "backlog",
+            Fault::Refused(_) => "refused",
+            Fault::NoDisk => "no_disk",
             Fault::Hot => "hot",
             Fault::FullDisk => "full_disk",
+            Fault::HotAndFull => "hot_and_full",
             Fault::BatteryLow => "battery_low",
         }
     }
@@ -70,11 +80,30 @@ impl Fault {
         match self {
             Fault::SilentCamera => &["silent_camera"],
             Fault::DeadAgent => &["dead_agent"],
-            Fault::ClockSkew(_) => &["clock_skew"],
+            Fault::ClockSkew(_) | Fault::Unsynced => &["clock_skew"],
             Fault::Backlog(_) => &["spool_growing", "device_behind"],
-            Fault::Hot | Fault::FullDisk => &["hot_or_full"],
+            Fault::Refused(_) | Fault::NoDisk => &["spool_growing"],
+            Fault::Hot | Fault::FullDisk | Fault::HotAndFull => &["hot_or_full"],
             Fault::BatteryLow => &["battery_low"],
             _ => &[],
+        }
+    }
+
+    /// The reason that its finder of that kind gives first; empty where any will do.
+    pub fn reason(self, kind: &str) -> &'static str {
+        match self {
+            Fault::ClockSkew(off) if off < 0 => "behind",
+            Fault::ClockSkew(_) => "ahead",
+            Fault::Unsynced => "unsynced",
+            Fault::Backlog(_) if kind == "device_behind" => "behind",
+            Fault::Backlog(_) => "filling",
+            Fault::Refused(_) => "losing",
+            Fault::NoDisk => "in_memory",
+            Fault::Hot => "hot",
+            Fault::FullDisk => "full",
+            Fault::HotAndFull => "hot_and_full",
+            Fault::BatteryLow => "low",
+            _ => "",
         }
     }
 
@@ -84,7 +113,9 @@ impl Fault {
 
     /// Whether it shows in anything but health records.
     pub fn disturbs(self) -> bool {
-        !matches!(self, Fault::Backlog(_) | Fault::Hot | Fault::FullDisk | Fault::BatteryLow)
+        let board = matches!(self, Fault::Hot | Fault::FullDisk | Fault::HotAndFull | Fault::BatteryLow);
+        let spool = matches!(self, Fault::Backlog(_) | Fault::Refused(_) | Fault::NoDisk);
+        !(board || spool || self == Fault::Unsynced)
     }
 }
 
@@ -226,7 +257,7 @@ fn plan_latecomer(options: &DayOptions) -> Option<Latecomer> {
 
 fn plan_station(options: &DayOptions, station: &str, budget: &mut Budget) -> Vec<Span> {
     let r = &options.rates;
-    let kinds: [(&str, u32); 14] = [
+    let kinds: [(&str, u32); 18] = [
         ("silent_camera", r.silent_camera),
         ("dead_agent", r.dead_agent),
         ("offline", r.offline),
@@ -241,6 +272,10 @@ fn plan_station(options: &DayOptions, station: &str, budget: &mut Budget) -> Vec
         ("hot", r.hot),
         ("full_disk", r.full_disk),
         ("battery_low", r.battery_low),
+        ("unsynced", r.unsynced),
+        ("refused", r.refused),
+        ("no_disk", r.no_disk),
+        ("hot_and_full", r.hot_and_full),
     ];
     let mut spans: Vec<Span> = Vec::new();
     for (kind, rate) in kinds {
@@ -285,15 +320,19 @@ fn draw_fault(kind: &str, rng: &mut Rng) -> (Fault, i64) {
         "disorder" => (Fault::Disorder, brief),
         "stragglers" => (Fault::Stragglers, brief),
         "clock_skew" => {
-            let off = rng.range(600, 900) * 1000;
-            (Fault::ClockSkew(off), rng.range(90, 200) * SECOND)
+            let off = if rng.chance(1, 2) { rng.range(600, 900) } else { -rng.range(520, 650) };
+            (Fault::ClockSkew(off * 1000), rng.range(90, 200) * SECOND)
         }
         "backlog" => {
             let per_s = rng.range(2, 5);
             (Fault::Backlog(per_s), rng.range(240, 420) * SECOND)
         }
+        "unsynced" => (Fault::Unsynced, rng.range(90, 240) * SECOND),
+        "refused" => (Fault::Refused(rng.range(1, 9)), rng.range(90, 240) * SECOND),
+        "no_disk" => (Fault::NoDisk, rng.range(90, 240) * SECOND),
         "hot" => (Fault::Hot, rng.range(90, 240) * SECOND),
         "full_disk" => (Fault::FullDisk, rng.range(90, 240) * SECOND),
+        "hot_and_full" => (Fault::HotAndFull, rng.range(90, 240) * SECOND),
         "battery_low" => (Fault::BatteryLow, rng.range(120, 300) * SECOND),
         _ => (Fault::Corrupt, brief),
     }

@@ -6,7 +6,8 @@
 //! Owns: the mapping from rule and reason to kind, and the tolerances.
 //!
 //! K1  `NEW` speaks, and `NO_DATA` of `device_silent`; other labels belong to something told before.
-//! K2  An event matches every scored incident of its kind, warehouse and entity whose time it meets.
+//! K2  An event matches every scored incident of its kind, warehouse and entity whose time it meets, and
+//!     whose reason it gives, where the incident has one.
 //! K3  An event that matches none is masked where an unseen incident touches its key then, else
 //!     false. A scored incident that such a mask meets is masked, not planted.
 //! K4  found + missed = planted. Each speaking event is matched, masked or false, or (a brand event
@@ -275,6 +276,7 @@ impl Spoken {
     fn meets(&self, incident: &Incident) -> bool {
         let (before, after) = tolerance(self.kind);
         self.kind == incident.kind
+            && (incident.reason.is_empty() || incident.reason == self.reason)
             && self.touches(incident)
             && incident.from.0 - before <= self.at.0
             && self.at.0 <= incident.to.0 + after
@@ -313,10 +315,11 @@ fn explain_miss(incident: &Incident, spoken: &[Spoken]) -> String {
         format!("nearest event: {} {} at {}", e.rule, e.reason, e.at)
     });
     let cause = if incident.cause == incident.kind { "" } else { &incident.cause };
-    let what = format!("{} {cause}", incident.kind);
+    let words = [&incident.kind, cause, &incident.reason];
+    let words: Vec<&str> = words.into_iter().filter(|w| !w.is_empty()).collect();
     format!(
         "{} of {} from {} to {}, onset {onset}: rule {} was silent; {heard}",
-        what.trim_end(),
+        words.join(" "),
         incident.key,
         incident.from,
         incident.to,

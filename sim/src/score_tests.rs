@@ -8,6 +8,7 @@ fn incident(kind: &str, key: &str, from: i64, to: i64) -> Incident {
     Incident {
         kind: kind.into(),
         cause: kind.into(),
+        reason: String::new(),
         rule: "r".into(),
         warehouse: "W".into(),
         key: key.into(),
@@ -56,6 +57,22 @@ fn parcels_are_found_by_time_and_station() {
     assert_eq!(score.delays["brand_mismatch"], Delays { event: vec![0], decided: vec![SECOND] });
     assert!(score.misses[0].contains("nearest event: brand_mismatch mixed"), "{}", score.misses[0]);
     assert!(score.falses.iter().any(|f| f.contains("nothing is planted there")), "{:?}", score.falses);
+}
+
+#[test]
+fn a_wrong_reason_misses_and_is_false() {
+    let full = Incident { reason: "full".into(), ..incident("hot_or_full", "S1", MINUTE, 2 * MINUTE) };
+    let t = truth(vec![full]);
+    let told = |reason: &str| {
+        let score = Score::of(&t, [&event("hot_or_full", "NEW", reason, &["S1"], MINUTE + SECOND)]);
+        let [found, missed, wrong] =
+            [&score.found, &score.missed, &score.false_events].map(|m| m["hot_or_full"]);
+        (found, missed, wrong, score.misses.join(""))
+    };
+    assert_eq!(told("full"), (1, 0, 0, String::new()));
+    let (found, missed, wrong, miss) = told("hot");
+    assert_eq!((found, missed, wrong), (0, 1, 1));
+    assert!(miss.starts_with("hot_or_full full of S1") && miss.contains("hot_or_full hot at"), "{miss}");
 }
 
 #[test]

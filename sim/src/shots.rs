@@ -152,6 +152,7 @@ fn shift(options: &ShotOptions, floor: &Floor, station: &Station, silent: bool, 
     let incident = |kind: &str, rule: &str, from: i64, to: i64, onset: i64| Incident {
         kind: kind.into(),
         cause: kind.into(),
+        reason: String::new(),
         rule: rule.into(),
         warehouse: warehouse.clone(),
         key: station.id.clone(),

@@ -23,6 +23,9 @@ const SECOND: i64 = 1_000_000;
 const MODEL: &str = "brandnet-4";
 const MODEL_SHA256: &str = "5f1c7b0de2a94c8391d6a3b7f0e8452c6d9b17e4a05c38f2917d6e0b4ac3f581";
 
+/// The longest way of a record whose clock is behind: with what it is behind, less than any lateness.
+const MOST_BEHIND: i64 = 300_000;
+
 /// Parcels that a station packs for one order.
 const PARCELS_PER_ORDER: u64 = 3;
 
@@ -71,6 +74,8 @@ pub struct Desk {
     order: [usize; PARCELS_PER_ORDER as usize],
     shop: bool,
     backlog: i64,
+    /// Records that the agent gave up so far.
+    gone: i64,
     /// Last frame, and last word of agent, camera, scanner.
     last_frame: i64,
     last_health: [i64; 3],
@@ -119,6 +124,7 @@ impl Desk {
             order: [0; PARCELS_PER_ORDER as usize],
             shop: options.shop,
             backlog: 0,
+            gone: 0,
             last_frame: start,
             last_health: [start; 3],
             planted: Vec::new(),
@@ -224,8 +230,15 @@ impl Desk {
             Fault::ClockSkew(off) => {
                 travel.sent.fault = false;
                 travel.stamp += off;
+                if off < 0 {
+                    // What is behind has less time to be on time.
+                    travel.sent.delay_us = usual.min(MOST_BEHIND);
+                }
             }
-            Fault::Backlog(_) | Fault::Hot | Fault::FullDisk | Fault::BatteryLow => {
+            Fault::Unsynced | Fault::Backlog(_) | Fault::Refused(_) | Fault::NoDisk => {
+                travel.sent.fault = false;
+            }
+            Fault::Hot | Fault::FullDisk | Fault::HotAndFull | Fault::BatteryLow => {
                 travel.sent.fault = false;
             }
         }

@@ -32,6 +32,8 @@ pub struct Incident {
     pub kind: String,
     /// Of a buffer incident: rush, jam, slow, work, people, upstream; of a station's: its fault; else the kind.
     pub cause: String,
+    /// The reason that the event must give; empty where the score does not look.
+    pub reason: String,
     /// The rule that a perfect observer would hear, by its name in the pack; empty where unseen.
     pub rule: String,
     pub warehouse: String,
@@ -103,7 +105,7 @@ impl Truth {
             head.push_str(if n == 0 { "\n" } else { ",\n" });
             let time = |t: Option<EventTime>| t.map(|t| t.to_string());
             let line = serde_json::json!({
-                "kind": i.kind, "cause": i.cause, "rule": i.rule, "warehouse": i.warehouse, "key": i.key,
+                "kind": i.kind, "cause": i.cause, "reason": i.reason, "rule": i.rule, "warehouse": i.warehouse, "key": i.key,
                 "from": i.from.to_string(), "to": i.to.to_string(), "onset": time(i.onset),
                 "scored": i.scored, "touches": i.touches, "masks_to": time(i.masks_to),
             });
@@ -122,6 +124,7 @@ impl Truth {
             Some(Incident {
                 kind: text(i, "kind")?,
                 cause: text(i, "cause")?,
+                reason: text(i, "reason")?,
                 rule: text(i, "rule")?,
                 warehouse: text(i, "warehouse")?,
                 key: text(i, "key")?,

@@ -1,6 +1,6 @@
 //! A day is a function of its options, keeps its laws, and shows in its records what it planted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::twin::Twin;
@@ -81,8 +81,10 @@ fn a_rate_moves_its_own_kind_only() {
 #[test]
 fn planted_incidents_show_in_the_records_and_nothing_else_does() {
     let mut all = Score::default();
+    let mut reasons = BTreeSet::new();
     for seed in 0..SEEDS {
         let mut played = play(DayOptions::seeded(seed, 120));
+        reasons.extend(played.truth.scored().map(|i| i.reason.clone()));
         assert!(played.twin.wronged.is_empty(), "seed {seed}: {:#?}", &played.twin.wronged);
         assert!(played.oddities.is_empty(), "seed {seed}: {:#?}", played.oddities);
         let fates = played.twin.fates;
@@ -104,6 +106,20 @@ fn planted_incidents_show_in_the_records_and_nothing_else_does() {
         let events = played.twin.events();
         all.merge(&Score::of(&played.truth, &events));
     }
+    let planted = [
+        "",
+        "ahead",
+        "behind",
+        "filling",
+        "full",
+        "hot",
+        "hot_and_full",
+        "in_memory",
+        "losing",
+        "low",
+        "unsynced",
+    ];
+    assert_eq!(reasons, planted.map(String::from).into());
     println!("{:#}", all.counts());
     println!("{}", all.delay_table());
     for kind in SCORED_KINDS {

@@ -20,7 +20,12 @@ struct Facts {
     disk_free: i64,
     spool_records: i64,
     spool_oldest: i64,
+    /// Given up so far, and since the record before.
+    gone: i64,
+    lost: i64,
+    in_memory: bool,
     off_ms: i64,
+    unsynced: bool,
     /// Of the scanner.
     battery: i64,
 }
@@ -40,6 +45,13 @@ impl Facts {
             // It changes slowly there.
             Fault::Hot => self.temp = 86_000 + self.temp / 20,
             Fault::FullDisk => self.disk_free /= 100,
+            Fault::HotAndFull => {
+                self.temp = 86_000 + self.temp / 20;
+                self.disk_free /= 100;
+            }
+            Fault::Refused(records) => (self.gone, self.lost) = (self.gone + records, records),
+            Fault::NoDisk => self.in_memory = true,
+            Fault::Unsynced => self.unsynced = true,
             Fault::BatteryLow => self.battery = 20_000 - 18_000 * passed / length,
             _ => {}
         }
@@ -48,9 +60,11 @@ impl Facts {
     /// Whether a rule's predicate holds, by kind.
     fn shows(&self, kind: &str, part: usize) -> bool {
         match kind {
-            "clock_skew" => part == AGENT && self.off_ms.abs() >= 500,
+            "clock_skew" => part == AGENT && (self.off_ms.abs() >= 500 || self.unsynced),
             "device_behind" => part == AGENT && self.spool_oldest >= 30_000,
-            "spool_growing" => part == AGENT && self.spool_records >= 100,
+            "spool_growing" => {
+                part == AGENT && (self.spool_records >= 100 || self.lost > 0 || self.in_memory)
+            }
             "hot_or_full" => self.temp >= 80_000 || self.disk_free < 500_000_000,
             "battery_low" => part == SCANNER && self.battery < 15_000,
             _ => false,
@@ -76,7 +90,11 @@ impl Desk {
             disk_free: disk * 1_000_000,
             spool_records: 0,
             spool_oldest: 0,
+            gone: self.gone,
+            lost: 0,
+            in_memory: false,
             off_ms: (travel.stamp - at) / 1000,
+            unsynced: false,
             battery: 76_000 + disk,
         };
         let span = self.spans.iter().find(|s| s.from <= at && at < s.to);
@@ -89,6 +107,7 @@ impl Desk {
                 self.onsets.entry((span.from, *kind)).or_insert(travel.stamp);
             }
         }
+        self.gone = facts.gone;
         let blind = span.is_some_and(|s| s.fault == Fault::SilentCamera);
         let mut json = Json::new();
         json.text("event_id", &id)
@@ -106,8 +125,14 @@ impl Desk {
             .int("disk_free", facts.disk_free)
             .int("spool_records", facts.spool_records)
             .milli("spool_oldest_s", facts.spool_oldest)
-            .int("clock_offset_ms", facts.off_ms)
-            .bool("clock_synced", facts.off_ms == 0);
+            .int("spool_gone", facts.gone);
+        if facts.in_memory {
+            json.bool("spool_in_memory", true);
+        }
+        match facts.unsynced {
+            true => json.null("clock_offset_ms").bool("clock_synced", false),
+            false => json.int("clock_offset_ms", facts.off_ms).bool("clock_synced", facts.off_ms == 0),
+        };
         match part {
             CAMERA if blind => json.milli("fps", 0).int("stalls", 1).null("battery_pct"),
             CAMERA => json.milli("fps", 500).int("stalls", 0).null("battery_pct"),
