@@ -48,7 +48,8 @@ const PENDING_BYTES_MAX: usize = 16 << 20;
 /// Longest one `commit` works on its records before it gives `W0401`; they are kept, it may be called
 /// again. A run that is asked to stop while the brokers are away waits for this.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest an opening waits for what an older writer left, and for a read back to move on.
+/// Longest an opening at a start waits for what an older writer left, and for a read back to move on. Under
+/// a run it is [`COMMIT_PATIENCE`]: others wait for the one who opens.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest a coordinator keeps a transaction open, so also the longest outage in the middle of a commit
 /// that a writer outlives. Kafka's default for the most that a broker allows.
@@ -93,6 +94,16 @@ impl KafkaSink {
 
 impl SinkFactory for KafkaSink {
     fn open(&self, writer: &str) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(self.writer(writer, OPEN_PATIENCE)?))
+    }
+
+    fn open_late(&self, writer: &str) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(self.writer(writer, COMMIT_PATIENCE)?))
+    }
+}
+
+impl KafkaSink {
+    fn writer(&self, writer: &str, patience: Duration) -> Result<Writer> {
         let mut config = self.options.writer();
         config.set("transactional.id", writer);
         for (name, value) in
@@ -113,12 +124,13 @@ impl SinkFactory for KafkaSink {
             if !matches!(&error, KafkaError::Transaction(e) if e.is_retriable()) {
                 return Err(fault::for_good(ours));
             }
-            if WallClock.monotonic().saturating_sub(start) > OPEN_PATIENCE {
+            if WallClock.monotonic().saturating_sub(start) > patience {
                 return Err(ours);
             }
         }
-        Ok(Box::new(Writer {
+        Ok(Writer {
             options: self.options.clone(),
+            patience,
             name: writer.to_owned(),
             producer,
             landed,
@@ -132,8 +144,9 @@ impl SinkFactory for KafkaSink {
             sent: 0,
             phase: Phase::Idle,
             unseen: BTreeMap::new(),
+            away: false,
             dead: None,
-        }))
+        })
     }
 }
 
@@ -157,6 +170,8 @@ enum Trouble {
 
 struct Writer {
     options: Arc<KafkaOptions>,
+    /// Longest a read back waits to move on.
+    patience: Duration,
     name: String,
     producer: ThreadedProducer<Delivery>,
     landed: Arc<Landed>,
@@ -175,6 +190,8 @@ struct Writer {
     phase: Phase,
     /// Highest committed offsets that readers of committed records were not seen to reach.
     unseen: BTreeMap<i32, i64>,
+    /// A commit within `write` found the brokers away.
+    away: bool,
     dead: Option<Error>,
 }
 
@@ -339,7 +356,7 @@ impl Sink for Writer {
                 continue;
             }
             let cursor = Cursor::open(&self.options, partition, start, &self.health)?;
-            cursor.scan(high, OPEN_PATIENCE, &mut |message| {
+            cursor.scan(high, self.patience, &mut |message| {
                 if message.offset() < high
                     && let Some(id) = id_of(message.headers())
                 {
@@ -355,24 +372,34 @@ impl Sink for Writer {
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
         self.alive()?;
         let highest = records.iter().filter_map(|r| r.partition).max();
-        match self.check_partition(highest) {
-            // Asked again by the commit.
-            Err(away) if away.code() == Code::Connect => self.unchecked = self.unchecked.max(highest),
-            checked => checked?,
+        if self.away || self.unchecked.is_some() {
+            self.unchecked = self.unchecked.max(highest);
+        } else {
+            match self.check_partition(highest) {
+                // Asked again by the commit.
+                Err(away) if away.code() == Code::Connect => self.unchecked = highest,
+                checked => checked?,
+            }
         }
         self.pending_bytes += records.iter().map(bytes_of).sum::<usize>();
         self.pending.extend(records);
-        if self.pending_bytes <= PENDING_BYTES_MAX {
+        // A wait here is one under the lock of an instance, for each write of a step: one is enough. The
+        // caller's own commit ends the step, and takes in nothing while it fails.
+        if self.away || self.pending_bytes <= PENDING_BYTES_MAX {
             return Ok(());
         }
         match self.commit() {
-            Err(away) if away.code() == Code::Connect => Ok(()),
+            Err(away) if away.code() == Code::Connect => {
+                self.away = true;
+                Ok(())
+            }
             done => done,
         }
     }
 
     fn commit(&mut self) -> Result<()> {
         self.alive()?;
+        self.away = false;
         self.check_partition(self.unchecked)?;
         self.unchecked = None;
         let until = WallClock.monotonic() + COMMIT_PATIENCE;

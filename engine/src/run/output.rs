@@ -166,7 +166,7 @@ impl Outputs {
         while let Some((topic, (name, _))) = self.sides.first_key_value() {
             let (topic, name) = (topic.clone(), name.clone());
             let factory = ports.outputs.as_ref().map(|open| open(&topic)).transpose()?;
-            let mut writer = Writer::open(factory.as_ref(), &name)?;
+            let mut writer = Writer::open_late(factory.as_ref(), &name)?;
             if self.restored {
                 // First opened after the checkpoint: whatever is there may be re-made.
                 let whole = writer.ends()?.into_iter().map(|(p, _)| (p, FROM_START)).collect();

@@ -6,9 +6,9 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use weir_contract::Error;
 use weir_engine::run::away::passes;
-use weir_engine::sink::{OutRecord, SinkFactory};
+use weir_engine::sink::{OutRecord, Sink, SinkFactory};
 
-use super::KafkaSink;
+use super::{KafkaSink, OPEN_PATIENCE};
 use crate::kafka::KafkaOptions;
 
 fn record(value: &str) -> OutRecord {
@@ -46,4 +46,27 @@ fn a_dead_writer_is_not_waited_for() {
     let mut next = factory.open("dead").unwrap();
     next.write(vec![record("two")]).unwrap();
     next.commit().unwrap();
+}
+
+#[test]
+fn one_wait_is_enough_until_the_next_commit() {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("events", 1, 1).unwrap();
+    let mut options = KafkaOptions::new(brokers.bootstrap_servers(), "events");
+    options.timeout = Duration::from_secs(60);
+    let factory = KafkaSink::new(options).unwrap();
+    let mut writer = factory.writer("away", OPEN_PATIENCE).unwrap();
+    brokers.broker_down(1).unwrap();
+    // The records of a step: the limit's commit waits, in vain.
+    let large = "x".repeat(500_000);
+    writer.write((0..34).map(|_| record(&large)).collect()).unwrap();
+    assert_eq!((writer.away, writer.pending.len()), (true, 34));
+    brokers.broker_up(1).unwrap();
+    writer.write(vec![record("one more")]).unwrap();
+    assert_eq!(writer.pending.len(), 35, "it was only taken");
+    // The caller's own commit tries again, as often as it needs.
+    while let Err(error) = writer.commit() {
+        assert!(passes(&error), "{error}");
+    }
+    assert_eq!((writer.away, writer.pending.len(), writer.pending_bytes), (false, 0, 0));
 }

@@ -30,8 +30,17 @@ pub struct Writer {
 impl Writer {
     pub(super) fn open(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
         let discards = factory.is_none_or(|f| f.discards());
-        let sink = factory.map(|f| f.open(writer)).transpose()?;
-        Ok(Self {
+        Ok(Self::of(factory.map(|f| f.open(writer)).transpose()?, discards))
+    }
+
+    /// The same in the middle of a run.
+    pub(super) fn open_late(factory: Option<&Arc<dyn SinkFactory>>, writer: &str) -> Result<Self> {
+        let discards = factory.is_none_or(|f| f.discards());
+        Ok(Self::of(factory.map(|f| f.open_late(writer)).transpose()?, discards))
+    }
+
+    fn of(sink: Option<Box<dyn Sink>>, discards: bool) -> Self {
+        Self {
             sink,
             discards,
             seen: HashSet::new(),
@@ -40,7 +49,7 @@ impl Writer {
             from: None,
             written: 0,
             dropped_again: 0,
-        })
+        }
     }
 
     pub(super) fn write(&mut self, mut records: Vec<OutRecord>) -> Result<()> {
