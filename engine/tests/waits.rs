@@ -141,6 +141,38 @@ fn a_run_ends_although_its_last_commit_failed_once() {
     }
 }
 
+#[test]
+fn a_stop_tries_once_more_before_it_gives_up() {
+    const ROWS: &str = "
+        CREATE TABLE o_rows (i TEXT, n BIGINT) WITH (connector = 'memory', type = 'sink');
+        INSERT INTO o_rows SELECT id, n FROM a;";
+    let small = Small::new(&format!("{TABLE}{ROWS}"), 1);
+    for n in 0..20 {
+        small.log.append("a", 0, row(0, n, START + n * SECOND)).unwrap();
+    }
+    let (shut, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let (gate, tried) = (Arc::clone(&shut), Arc::clone(&tries));
+    let refuses: Refuses = Arc::new(move |records| {
+        let away = gate.load(Ordering::SeqCst) && !records.is_empty();
+        tried.fetch_add(u64::from(away), Ordering::SeqCst);
+        away
+    });
+    let (ports, stop) = (shaky(&small, &refuses), Stop::default());
+    let stopped = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(small.plan.clone(), ports, Small::options(None), &stop));
+        // Just after a try the next one is far, and the log is back.
+        while tries.load(Ordering::SeqCst) < 2 {
+            assert!(!running.is_finished(), "it ended by itself");
+            std::thread::yield_now();
+        }
+        shut.store(false, Ordering::SeqCst);
+        stop.stop();
+        running.join().unwrap()
+    });
+    stopped.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(small.lines("o_rows").len(), 20);
+}
+
 /// Counts what is read.
 struct Counted {
     inner: Arc<dyn Source>,

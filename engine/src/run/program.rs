@@ -75,6 +75,8 @@ pub(super) struct Program {
     pub(super) peak: usize,
     /// When changes take effect in the shards, decided and not known to be durable. The shards stand.
     pub(super) deciding: Vec<(i64, i64)>,
+    /// Says what is waited for, under the run and at its end.
+    pub(super) teller: Teller,
 }
 
 impl Program {
@@ -103,6 +105,10 @@ impl Program {
         if stop.killed() {
             return self.report(false);
         }
+        // Whoever stands still tries once more, whenever that was to be: it may be the last chance.
+        for instance in &self.instances {
+            held(instance)?.try_now();
+        }
         // A clean end applies every control record that is durable.
         self.patiently(stop, Self::read_control)?;
         self.patiently(stop, |program| program.settle(false))?;
@@ -118,18 +124,35 @@ impl Program {
 
     /// Does something again while only a peer or a disk is away and nobody asked to stop.
     fn patiently(&mut self, stop: &Stop, act: impl Fn(&mut Self) -> Result<()>) -> Result<()> {
-        let (clock, mut teller) = (Arc::clone(&self.world.ports.clock), Teller::default());
+        let clock = Arc::clone(&self.world.ports.clock);
         loop {
             let since = clock.monotonic();
             match act(self) {
                 Err(error) if passes(&error) && !stop.stopping() => {
-                    self.world.away.met(Who::Checkpoint, &error, since);
-                    teller.look(&self.world.away, clock.monotonic());
+                    self.cut_failed(&error, since)?;
+                    self.teller.look(&self.world.away, clock.monotonic());
                     std::thread::sleep(AGAIN);
                 }
-                done => return done,
+                done => {
+                    if done.is_ok() {
+                        self.world.away.over(&Who::Checkpoint);
+                    }
+                    return done;
+                }
             }
         }
+    }
+
+    /// Notes that there was no cut, unless an instance that stands still has said so itself: that is over as
+    /// soon as it goes on, not at the next cut.
+    fn cut_failed(&self, error: &Error, since: Duration) -> Result<()> {
+        for instance in &self.instances {
+            if held(instance)?.owes().is_some() {
+                return Ok(());
+            }
+        }
+        self.world.away.met(Who::Checkpoint, error, since);
+        Ok(())
     }
 
     /// The program's loop; true where all inputs ended by themselves.
@@ -142,7 +165,6 @@ impl Program {
     ) -> Result<bool> {
         let mut saved = clock.monotonic();
         let mut tailed = clock.monotonic();
-        let mut teller = Teller::default();
         let mut draining = false;
         loop {
             std::thread::sleep(TICK);
@@ -161,7 +183,7 @@ impl Program {
                     let trouble = source.trouble().map_or(Ok(()), Err);
                     self.waits(Who::Source(table.clone()), trouble, now)?;
                 }
-                teller.look(&self.world.away, clock.monotonic());
+                self.teller.look(&self.world.away, clock.monotonic());
             }
             self.peak = self.peak.max(self.world.held_bytes());
             let keeps = self.store.is_some() || self.world.share.is_some();
@@ -174,6 +196,7 @@ impl Program {
                 match cut {
                     // The older checkpoints stay, and the next try is in its time.
                     Ok(Some(error)) => self.world.away.met(Who::Checkpoint, &error, now),
+                    Err(error) if passes(&error) => self.cut_failed(&error, now)?,
                     other => self.waits(Who::Checkpoint, other.map(drop), now)?,
                 }
             }

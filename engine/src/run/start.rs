@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use weir_contract::event::version_of;
 use weir_contract::{Code, Error, Place, Result};
 
-use super::away::Away;
+use super::away::{Away, Teller};
 use super::checkpoint::{Manifest, Store};
 use super::controls::Controls;
 use super::copies::Share;
@@ -170,6 +170,7 @@ impl Program {
             checkpoints: 0,
             peak: 0,
             deciding: Vec::new(),
+            teller: Teller::default(),
             world,
         };
         program.build(&partitions, saved.as_ref().map(|(m, s, _)| (m, s.as_slice())))?;

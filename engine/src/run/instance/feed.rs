@@ -77,6 +77,13 @@ impl Instance {
         Ok(())
     }
 
+    /// The next try is now.
+    pub fn try_now(&mut self) {
+        if let Some((_, again)) = &mut self.feed.owed {
+            *again = Duration::ZERO;
+        }
+    }
+
     /// Tries again what is owed. True where nothing is owed any more.
     pub(super) fn pay(&mut self) -> Result<bool> {
         if let Some((_, again)) = &self.feed.owed {
