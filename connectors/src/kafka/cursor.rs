@@ -12,7 +12,7 @@ use std::time::Duration;
 use rdkafka::Message;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_contract::{Clock, Code, Error, Place, Result, WallClock};
@@ -67,13 +67,9 @@ impl Cursor {
         };
         let doing = format!("reading {}/{} at {}", self.topic, self.partition, self.next());
         let ours = fault::of(&error, &doing);
-        let ends = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => true,
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => true,
-            _ => matches!(ours.code(), Code::Retention | Code::NoTopic),
-        };
-        if ends {
-            return Err(ours.at(Place::Position {
+        // Health carries outages alone: who hears of it waits.
+        if ours.code() != Code::Connect || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(fault::for_good(ours).at(Place::Position {
                 topic: self.topic.clone(),
                 partition: self.partition,
                 offset: self.next(),
