@@ -1,6 +1,8 @@
 //! One error form for all of weir: what, where, what was expected, who acts, what still runs.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use crate::code::Code;
 
@@ -43,6 +45,13 @@ pub struct Error(Box<Inner>);
 impl Error {
     pub fn new(code: Code, what: impl Into<String>) -> Self {
         Self(Box::new(Inner { code, what: what.into(), place: None, expected: None, act: None }))
+    }
+
+    /// What the file system said of a path: `W0505` where a disk or a quota is full, else `W0501`.
+    pub fn of_io(error: &io::Error, path: &Path) -> Self {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let code = if full { Code::DiskFull } else { Code::Io };
+        Self::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
     }
 
     #[must_use]

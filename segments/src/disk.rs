@@ -113,11 +113,7 @@ impl Steps {
 
 /// `W0505` where the disk is full, else `W0501`, at the path.
 pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |error| {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let code = if full { Code::DiskFull } else { Code::Io };
-        Error::new(code, error.to_string()).at(place(path))
-    }
+    move |error| Error::of_io(&error, path)
 }
 
 pub(crate) fn place(path: &Path) -> Place {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion::arrow::array::Array;
 use serde_json::Value;
-use weir_contract::{Code, Error, EventTime, Place, Result};
+use weir_contract::{Code, Error, EventTime, Result};
 use weir_engine::connect::Registry;
 use weir_engine::source::{Payload, RawBatch};
 use weir_vision::boxes::Area;
@@ -255,9 +255,7 @@ pub fn keep(
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
-    let code = if full { Code::DiskFull } else { Code::Io };
-    Error::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
+    Error::of_io(error, path)
 }
 
 /// Whole or not at all.

@@ -294,6 +294,49 @@ fn a_full_disk_under_the_embedded_log() {
     floor.assert_whole();
 }
 
+#[test]
+fn a_full_disk_under_the_marks_of_a_file() {
+    const DEVICES: u32 = 40;
+    let rig = Rig::new();
+    let small = Small::new(&rig, "small");
+    // The lines have room; what says which of them are committed has none.
+    std::os::unix::fs::symlink(rig.path("small/commits"), rig.path(".rows.json.commits")).unwrap();
+    let floor = Floor::new(rig, "log", "data");
+    let sink = format!(
+        "CREATE TABLE rows_out (event_id TEXT) WITH (type = 'sink', connector = 'single_file', format = 'json', path = '{}');
+         INSERT INTO rows_out SELECT event_id FROM readings;",
+        floor.rig.text("rows.json")
+    );
+    floor.rig.write("heat.sql", &(floor.rig.read("heat.sql") + &sink));
+    let lines = || floor.rig.read("rows.json").lines().map(str::to_owned).collect::<Vec<_>>();
+    floor.feed(1, 1, "");
+    let first = floor.start();
+    until("the first minute", || floor.rig.path("rows.json").exists() && lines().len() == 60);
+
+    small.fill();
+    floor.feed(2, DEVICES, "");
+    std::thread::sleep(WHILE);
+    small.free();
+    let all = 60 + 60 * DEVICES as usize;
+    until("all rows by itself", || lines().len() == all);
+    std::thread::sleep(WHILE);
+    first.signal("TERM");
+    let said = first.wait();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(said.err.matches("W0505  ").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("W0505 is over after").count(), 1, "{}", said.err);
+    let mut rows = lines();
+    rows.sort();
+    rows.dedup();
+    assert_eq!(rows.len(), all, "a row stands there twice");
+
+    let second = floor.start();
+    floor.next_checkpoint();
+    second.signal("TERM");
+    assert_eq!(second.wait().code, Some(0));
+    assert_eq!(lines().len(), all);
+}
+
 /// Posts 64 KiB to the log server; the answer's status, none where it does not answer.
 fn post(port: u16, number: u32) -> Option<u16> {
     let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;

@@ -13,7 +13,6 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use weir_contract::error::Place;
 use weir_contract::{Code, Error, Result};
 
 const SCHEME: &str = "sha256:";
@@ -29,8 +28,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {
-    let code = if error.kind() == io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-    Error::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
+    Error::of_io(error, path)
 }
 
 impl Store {

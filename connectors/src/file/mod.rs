@@ -127,6 +127,12 @@ impl Connector for Filesystem {
     }
 }
 
+/// A table that `no_headers` should have refused.
+fn no_bytes(path: &Path) -> Error {
+    Error::new(Code::Internal, "a plain file is to be read as records with headers")
+        .at(Place::Path(path.display().to_string()))
+}
+
 pub(crate) fn bad(path: &Path, why: impl ToString) -> Error {
     Error::new(Code::BadFile, why.to_string()).at(Place::Path(path.display().to_string()))
 }
@@ -136,7 +142,7 @@ fn files_in(folder: &Path, format: Format) -> Result<Vec<PathBuf>> {
     let wanted: &[&str] = match format {
         Format::Json => &["json", "jsonl", "ndjson"],
         Format::Parquet => &["parquet"],
-        Format::RawBytes => &[],
+        Format::RawBytes => return Err(no_bytes(folder)),
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| bad(folder, e))? {
@@ -174,7 +180,8 @@ impl Source for Files {
             .map(|(n, path)| {
                 let end = match self.format {
                     Format::Parquet => parquet::count(path)?,
-                    Format::Json | Format::RawBytes => lines::count(path)?,
+                    Format::Json => lines::count(path)?,
+                    Format::RawBytes => return Err(no_bytes(path)),
                 };
                 Ok(Partition { number: number(n)?, start: 0, end, bounded: true })
             })
@@ -192,7 +199,8 @@ impl Source for Files {
         }
         Ok(match self.format {
             Format::Parquet => Box::new(parquet::Rows::open(path, from)?),
-            Format::Json | Format::RawBytes => Box::new(lines::Lines::open(path, from)?),
+            Format::Json => Box::new(lines::Lines::open(path, from)?),
+            Format::RawBytes => return Err(no_bytes(path)),
         })
     }
 

@@ -69,19 +69,19 @@ struct Shared {
     data: File,
     marks: File,
     end: u64,
+    /// Bytes of whole marks.
+    marked: u64,
     /// (end after the commit, writer, ids).
     committed: Vec<(u64, String, Vec<Id>)>,
     /// Newest opening by writer's name: an older one is fenced.
     epochs: BTreeMap<String, u64>,
-    /// A sync failed: what is on the disk is unknown, and nothing more is written.
+    /// A sync failed, or half a commit could not be cut off: what is on the disk is unknown, and nothing
+    /// more is written.
     lost: bool,
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |e| {
-        let code = if e.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-        Error::new(code, e.to_string()).at(Place::Path(path.display().to_string()))
-    }
+    move |e| Error::of_io(&e, path)
 }
 
 impl Shared {
@@ -98,7 +98,8 @@ impl Shared {
         let mut text = String::new();
         marks.read_to_string(&mut text).map_err(io(&beside))?;
         let whole = text.rfind('\n').map_or(0, |i| i + 1);
-        marks.set_len(whole as u64).map_err(io(&beside))?;
+        let marked = whole as u64;
+        marks.set_len(marked).map_err(io(&beside))?;
         let mut committed = Vec::new();
         for line in text[..whole].lines() {
             let mut words = line.split(' ');
@@ -120,7 +121,8 @@ impl Shared {
             .at(Place::Path(path.display().to_string())));
         }
         data.set_len(end).map_err(io(path))?;
-        Ok(Self { path: path.to_owned(), data, marks, end, committed, epochs: BTreeMap::new(), lost: false })
+        let epochs = BTreeMap::new();
+        Ok(Self { path: path.to_owned(), data, marks, end, marked, committed, epochs, lost: false })
     }
 
     fn begin(&mut self, writer: &str) -> u64 {
@@ -137,29 +139,35 @@ impl Shared {
             .at(Place::Path(self.path.display().to_string())))
     }
 
+    /// Nothing half written stays, so that the same may be written again.
+    fn cut(&mut self, why: &std::io::Error) -> Error {
+        let cut = self.data.set_len(self.end).and_then(|()| self.marks.set_len(self.marked));
+        match cut {
+            Ok(()) => Error::of_io(why, &self.path),
+            Err(why) => self.lose(&why),
+        }
+    }
+
+    /// From now on nothing is written, whatever space there is.
+    fn lose(&mut self, why: &std::io::Error) -> Error {
+        self.lost = true;
+        Error::new(Code::Io, why.to_string()).at(Place::Path(self.path.display().to_string()))
+    }
+
     fn commit(&mut self, writer: &str, lines: &[u8], ids: &[Id]) -> Result<()> {
         if self.lost {
-            return Err(Error::new(Code::Io, "a sync of this file failed before")
+            return Err(Error::new(Code::Io, "a write of this file failed half way before")
                 .at(Place::Path(self.path.display().to_string())));
         }
         let mut mark = format!("{} {writer}", self.end + lines.len() as u64);
         ids.iter().for_each(|id| mark.push_str(&format!(" {id}")));
         mark.push('\n');
-        let written = self.data.write_all(lines);
-        if written.is_err() {
-            // Nothing half written stays.
-            let cut = self.data.set_len(self.end);
-            self.lost = cut.is_err();
-        }
-        written.map_err(io(&self.path))?;
-        let synced = self
-            .data
-            .sync_data()
-            .and_then(|()| self.marks.write_all(mark.as_bytes()))
-            .and_then(|()| self.marks.sync_data());
-        self.lost = synced.is_err();
-        synced.map_err(io(&self.path))?;
+        self.data.write_all(lines).map_err(|why| self.cut(&why))?;
+        self.data.sync_data().map_err(|why| self.lose(&why))?;
+        self.marks.write_all(mark.as_bytes()).map_err(|why| self.cut(&why))?;
+        self.marks.sync_data().map_err(|why| self.lose(&why))?;
         self.end += lines.len() as u64;
+        self.marked += mark.len() as u64;
         self.committed.push((self.end, writer.to_owned(), ids.to_vec()));
         Ok(())
     }

@@ -140,8 +140,7 @@ fn place(path: &Path) -> Place {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Error {
-    let full = error.kind() == io::ErrorKind::StorageFull;
-    Error::new(if full { Code::DiskFull } else { Code::Io }, error.to_string()).at(place(path))
+    Error::of_io(error, path)
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

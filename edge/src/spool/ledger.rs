@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_contract::{Code, Error, Place, Result};
+use weir_contract::{Code, Error, Result};
 use weir_segments::{Disk, DiskFile, Mode};
 
 use crate::time::Stamps;
@@ -122,11 +122,7 @@ pub struct Ledger {
 }
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |e| {
-        let full = matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-        Error::new(if full { Code::DiskFull } else { Code::Io }, e.to_string())
-            .at(Place::Path(path.display().to_string()))
-    }
+    move |e| Error::of_io(&e, path)
 }
 
 impl Ledger {

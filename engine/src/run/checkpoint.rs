@@ -46,12 +46,7 @@ pub struct Store {
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |e| {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        let full = matches!(e.kind(), StorageFull | QuotaExceeded);
-        let code = if full { Code::DiskFull } else { Code::Io };
-        Error::new(code, e.to_string()).at(Place::Path(path.display().to_string()))
-    }
+    move |e| Error::of_io(&e, path)
 }
 
 impl Store {

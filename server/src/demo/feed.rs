@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_connectors::kafka::{Admin, KafkaOptions, TimestampType, TopicSetup};
-use weir_contract::{Clock, Code, Error, Place, Result};
+use weir_contract::{Clock, Code, Error, Result};
 use weir_engine::connect::Registry;
 use weir_engine::control::{Control, ControlLog, RowChange};
 use weir_engine::run::Stop;
@@ -221,8 +221,7 @@ impl FileFeed {
 }
 
 fn broken(path: &Path, error: &std::io::Error) -> Error {
-    let code = if error.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-    Error::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
+    Error::of_io(error, path)
 }
 
 impl Feed {

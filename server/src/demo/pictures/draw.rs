@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use weir_contract::{Code, Error, EventTime, Place, Result};
+use weir_contract::{Code, Error, EventTime, Result};
 use weir_engine::run::Stop;
 use weir_render::{Barcode, Brand, Shown, render, station};
 use weir_sim::shots::{Moment, Shift, Shots};
@@ -28,8 +28,7 @@ struct Job<'a> {
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {
-    let code = if error.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::Io };
-    Error::new(code, error.to_string()).at(Place::Path(path.display().to_string()))
+    Error::of_io(error, path)
 }
 
 fn name_of(number: usize) -> String {
