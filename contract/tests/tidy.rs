@@ -318,6 +318,7 @@ fn no_state_is_global() {
 const CLIENTS: &[(&str, &str)] = &[
     ("edge/src/web.rs", "`edge.toml`: publish.url, camera.url"),
     ("edge/src/capture/network.rs", "`edge.toml`: camera.url"),
+    ("edge/src/publish/frames/depot.rs", "`edge.toml`: frame_store.to"),
     ("edge/src/publish/http.rs", "`edge.toml`: publish.url"),
 ];
 

@@ -8,12 +8,13 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use weir_contract::event::number;
+use weir_vision::store::uri_of;
 use weir_vision::told::{self, Told};
 
 use crate::capture::{Frame, Gate};
 use crate::config::{Config, Device, Scanner, Trigger, symbology_word};
 use crate::health::Health;
-use crate::record::{Draft, TimeIn};
+use crate::record::{Draft, FRAME_URI, TimeIn};
 use crate::scan::symbology;
 use crate::sight::{Kept, ModelName, Sight};
 use crate::time::DeviceTime;
@@ -33,6 +34,8 @@ pub struct Agent {
     seq: u64,
     scanners: Vec<Scanner>,
     gates: Vec<(String, Trigger, Gate)>,
+    /// Frames above it go by their uri; none where no store is named.
+    inline_bytes: Option<usize>,
     /// Frames kept, by camera.
     pub kept: Vec<u64>,
     pub scans: u64,
@@ -49,6 +52,7 @@ impl Agent {
             seq: 0,
             scanners: config.scanners.clone(),
             gates: config.cameras.iter().map(gate).collect(),
+            inline_bytes: config.frame_store.as_ref().map(|store| store.inline_bytes),
             kept: vec![0; config.cameras.len()],
             scans: 0,
         }
@@ -125,12 +129,18 @@ impl Agent {
         let digest = Sha256::digest(&frame.jpeg.bytes);
         let frame_id: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         let event_id = self.id();
-        let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(9);
+        // Decided here, once: what is said of the frame elsewhere has to say the same.
+        let large = self.inline_bytes.is_some_and(|max| frame.jpeg.bytes.len() > max);
+        let frame_uri = large.then(|| uri_of(&frame_id));
+        let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(10);
         for (name, value) in self.ours(event_id.clone()) {
             headers.push((name, value.as_str().unwrap_or_default().as_bytes().to_vec()));
         }
         let mut put = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
         put("frame_id", frame_id.clone());
+        if let Some(uri) = &frame_uri {
+            put(FRAME_URI, uri.clone());
+        }
         if frame.jpeg.width > 0 {
             put("width", frame.jpeg.width.to_string());
             put("height", frame.jpeg.height.to_string());
@@ -139,7 +149,7 @@ impl Agent {
         let value = frame.jpeg.bytes.clone();
         let draft =
             Draft { time: frame.time, time_name: "captured_at", time_in: TimeIn::Header, value, headers };
-        Some(((FRAMES, draft), Kept { event_id, frame_id }))
+        Some(((FRAMES, draft), Kept { event_id, frame_id, frame_uri }))
     }
 
     /// What was found in a frame that was kept, as `rules/detect.sql` writes it: a row for each brand mark, one
@@ -156,8 +166,8 @@ impl Agent {
             let mut fields = self.ours(format!("{}/{ordinal}", kept.event_id));
             let mut put = |name: &str, value: Value| fields.insert(name.into(), value);
             put("frame_id", kept.frame_id.clone().into());
-            // Nothing is stored elsewhere: the frame's record has its bytes.
-            put("frame_uri", Value::Null);
+            // As the frame's record has it: none where it has the bytes.
+            put(FRAME_URI, json!(kept.frame_uri));
             put("brand", json!(told.map(|t| &*t.label)));
             put("confidence", float(told.map(|t| t.confidence)));
             put("x1", float(told.map(|t| t.x1)));
@@ -270,6 +280,26 @@ mod tests {
         let kept = agent.frame(0, &frame(103_000)).unwrap().0;
         assert!(sent(&kept).1.contains(&("trigger".into(), "gpio".into())));
         assert_eq!(agent.kept, [2]);
+    }
+
+    #[test]
+    fn a_frame_above_the_inline_size_says_where_its_bytes_go_and_so_do_its_detections() {
+        let text = CONFIG.replace("scanner = []\n", "frame_store = { to = 'x', inline_bytes = '4 B' }\n");
+        let mut agent = Agent::new(&Config::parse("edge.toml", &text).unwrap(), "b0");
+        let model = ModelName { name: "m".into(), sha256: "s".into(), engine: "e".into() };
+        for (now_us, bytes) in [(0, 4), (2_000_000, 5)] {
+            let jpeg = Jpeg { bytes: vec![7; bytes], width: 0, height: 0 };
+            let (effect, kept) = agent.frame(0, &Frame { jpeg, time: time(), now_us }).unwrap();
+            let uri = (bytes > 4).then(|| format!("sha256:{}", kept.frame_id));
+            let (_, headers, value) = sent(&effect);
+            // The spool has the bytes in any case.
+            assert_eq!(value, vec![7; bytes]);
+            let header = headers.iter().find(|(name, _)| name == "frame_uri").map(|(_, uri)| uri.clone());
+            assert_eq!(header, uri);
+            let rows = agent.detections(&kept, &[], &model, time());
+            let row: Value = serde_json::from_slice(&sent(&rows[0]).2).unwrap();
+            assert_eq!(row["frame_uri"], json!(uri));
+        }
     }
 
     #[test]

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::producer::{BaseProducer, Producer};
-use weir_contract::{Clock, WallClock};
+use weir_contract::{Clock, Code, Error, WallClock};
 use weir_vision::barcode::Symbology;
 use weir_vision::decode::{Limits, decode};
 use weir_vision::stop::Stop;
 
-use crate::config::{Barcodes, CameraKind, Config, To, symbology_word};
+use crate::config::{Barcodes, CameraKind, Config, FrameStore, StoreAt, To, symbology_word};
 use crate::gpio::PiPins;
 use crate::health::Machine;
+use crate::publish::frames::depot;
 use crate::publish::kafka;
 use crate::sight::{Eyes, Reading};
 use crate::time::{DeviceClock, KernelSync, SyncProbe};
@@ -49,6 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![disk(&config.device.data), clock(config)];
     findings.extend(way_out(config));
+    findings.extend(config.frame_store.as_ref().map(frame_store));
     for scanner in &config.scanners {
         let what = format!("scanner {}", scanner.name);
         findings.push(match scan::probe(&scanner.kind) {
@@ -172,6 +174,37 @@ fn way_out(config: &Config) -> Vec<Finding> {
     }
 }
 
+fn frame_store(store: &FrameStore) -> Finding {
+    let what = "frame store";
+    match &store.at {
+        StoreAt::Folder(folder) => {
+            let probe = folder.join(".weir-edge-doctor");
+            let tried = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+            match tried {
+                Ok(()) => well(what, format!("{} takes files", folder.display())),
+                Err(e) => {
+                    bad(what, format!("{}: {e}", folder.display()), "is it mounted, and may the agent write?")
+                }
+            }
+        }
+        StoreAt::Http(target) => {
+            let url = format!("{}{}", target.url.trim_end_matches('/'), depot::PATH);
+            let asked = web::client(&target.tls, Some(PATIENCE), PATIENCE).and_then(|agent| {
+                let request = agent.get(&url).header("authorization", format!("Bearer {}", target.token));
+                let answer = request.call().map_err(|e| Error::new(Code::Connect, e.to_string()))?;
+                Ok(answer.status().as_u16())
+            });
+            match asked {
+                Ok(200) => well(what, format!("{url} takes frames")),
+                Ok(status) => {
+                    bad(what, format!("{url} answers {status}"), "the token's line needs the word `frames`")
+                }
+                Err(e) => bad(what, e.what(), "address, token, certificates; is the log server running?"),
+            }
+        }
+    }
+}
+
 fn model(config: &Config) -> Finding {
     // Cameras' lists of codes are tried with the cameras.
     let mut config = config.clone();
@@ -275,7 +308,11 @@ fn watched(camera: &crate::config::Camera, kept: &mut Vec<Vec<u8>>) -> Finding {
     let said = format!("{} × {}, {fps:.1} frames/s, largest {} KiB", size.0, size.1, largest >> 10);
     if state.split.too_large + state.split.broken > 0 {
         let damaged = format!("{said}; too large {}, broken {}", state.split.too_large, state.split.broken);
-        return bad(&what, damaged, "a smaller picture or more compression; frame_bytes, cable");
+        return bad(
+            &what,
+            damaged,
+            "a smaller picture or more compression; frame_bytes, [frame_store]; cable",
+        );
     }
     well(&what, said)
 }
@@ -284,6 +321,23 @@ fn watched(camera: &crate::config::Camera, kept: &mut Vec<Vec<u8>>) -> Finding {
 mod tests {
     use super::*;
     use crate::sight::tests::{EAN, belt};
+
+    #[test]
+    fn a_frame_store_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let try_at = |to: &str| {
+            let text = format!(
+                "device = {{ id = 'd', warehouse = 'W', station = 'S' }}\npublish = {{ to = 'spool' }}\n\
+                 frame_store = {{ to = '{to}', token = 't' }}\n"
+            );
+            frame_store(Config::parse("edge.toml", &text).unwrap().frame_store.as_ref().unwrap())
+        };
+        let there = try_at(&folder.path().display().to_string());
+        assert!(there.act.is_none() && there.said.ends_with("takes files"), "{there:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(try_at(&folder.path().join("none").display().to_string()).act.is_some());
+        assert!(try_at("http://127.0.0.1:9").act.is_some());
+    }
 
     #[test]
     fn what_is_wrong_is_told_with_what_to_do() {

@@ -90,6 +90,21 @@ fn stopped_by_signals() -> Result<Arc<AtomicBool>, Error> {
 fn check(path: &Path, config: &Config) -> Result<bool, Error> {
     let eyes = Eyes::open(config)?;
     println!("{}: {} scanners, {} cameras", path.display(), config.scanners.len(), config.cameras.len());
+    for camera in &config.cameras {
+        let (name, most) = (&camera.name, camera.frame_bytes_max);
+        match &config.frame_store {
+            Some(store) if store.inline_bytes < most => {
+                println!("camera {name}: frames above {} bytes go to the frame store", store.inline_bytes);
+                println!("camera {name}: frames above {most} bytes are thrown away");
+            }
+            Some(_) => println!("camera {name}: frames above {most} bytes are thrown away"),
+            None => {
+                println!(
+                    "camera {name}: frames above {most} bytes are thrown away: no [frame_store] is named"
+                );
+            }
+        }
+    }
     if let Some(model) = eyes.as_ref().and_then(Eyes::model) {
         println!("model {}, sha256 {}, {}", model.name, model.sha256, model.engine);
     }

@@ -12,6 +12,9 @@ use weir_contract::{Code, Error, EventTime, Result};
 
 use crate::time::{DeviceTime, Stamps};
 
+/// Header of a frame whose bytes are in a store, or have to go there before the record is sent.
+pub const FRAME_URI: &str = "frame_uri";
+
 const VERSION: u8 = 1;
 const SYNCED: u8 = 1;
 const IN_HEADER: u8 = 2;

@@ -27,6 +27,8 @@ use crate::agent::{Agent, DETECTIONS, FRAMES, SCANS};
 use crate::capture::{self, Frame, Shared};
 use crate::config::{Config, To};
 use crate::gpio::{Lamp, Pins, Watch};
+use crate::publish::frames::depot::{Nowhere, Putter};
+use crate::publish::frames::{Depot, StoredFrames};
 use crate::publish::http::HttpSender;
 use crate::publish::kafka::{self, KafkaSender};
 use crate::publish::{Pace, Publisher, Sender, Window};
@@ -59,14 +61,21 @@ const WINDOWS: [Window; 4] = [
 /// Makes the senders that a configuration names, a lane each.
 pub fn senders(config: &Config) -> Result<Vec<(Box<dyn Sender>, Window)>> {
     let mut senders: Vec<(Box<dyn Sender>, Window)> = Vec::new();
-    for (lane, window) in config.lanes.iter().zip(WINDOWS) {
-        let sender: Box<dyn Sender> = match &config.to {
+    for (number, (lane, window)) in config.lanes.iter().zip(WINDOWS).enumerate() {
+        let mut sender: Box<dyn Sender> = match &config.to {
             To::Kafka { brokers, insecure, properties } => {
                 Box::new(KafkaSender::new(kafka::client(brokers, properties, *insecure)?, &lane.topic)?)
             }
             To::Http(target) => Box::new(HttpSender::new(target.clone(), &lane.topic)?),
             To::Spool => return Ok(Vec::new()),
         };
+        if number == FRAMES {
+            let depot: Box<dyn Depot> = match &config.frame_store {
+                Some(store) => Box::new(Putter::new(store.at.clone())?),
+                None => Box::new(Nowhere::default()),
+            };
+            sender = Box::new(StoredFrames::new(sender, depot));
+        }
         senders.push((sender, window));
     }
     Ok(senders)
@@ -259,6 +268,10 @@ impl Edge {
         for camera in 0..self.cameras.len() {
             while let Some(frame) = self.cameras[camera].take() {
                 self.frame(camera, frame, now);
+                // Two large ones would be more than may wait for the disk.
+                if self.spool.pending_bytes() >= GROUP_BYTES {
+                    self.group(now)?;
+                }
             }
         }
         if let Some(seen) = self.eyes.as_mut().and_then(|eyes| eyes.turn(now)) {

@@ -191,14 +191,17 @@ fn the_recipe_of_the_log_server_works_in_an_empty_folder() {
     let scans =
         [scan(1, "\"barcode\":\"4006381333931\","), scan(2, "\"barcode\":\"1\","), scan(3, "")].concat();
     std::fs::write(folder.path().join("scans.ndjson"), scans).unwrap();
+    std::fs::write(folder.path().join("large.jpg"), b"a large frame").unwrap();
     let binaries = Path::new(env!("CARGO_BIN_EXE_weir")).parent().unwrap();
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
     let shell = |text: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", text]).current_dir(folder.path()).env("PATH", &path).stdin(Stdio::null());
-        ["WEIR_LOG", "WEIR_ENV", "WEIR_REFERENCE", "WEIR_PATHS", "RUST_LOG"].iter().for_each(|name| {
-            command.env_remove(name);
-        });
+        ["WEIR_LOG", "WEIR_ENV", "WEIR_REFERENCE", "WEIR_PATHS", "WEIR_FRAMES", "RUST_LOG"].iter().for_each(
+            |name| {
+                command.env_remove(name);
+            },
+        );
         command
     };
     let patience = std::time::Duration::from_secs(120);
@@ -233,7 +236,11 @@ fn the_recipe_of_the_log_server_works_in_an_empty_folder() {
             }
         }
     }
-    assert!(asked > 0, "nothing was posted: {commands:?}");
+    assert!(asked > 1, "nothing was posted: {commands:?}");
+    let answer = std::fs::read_to_string(folder.path().join("answer")).unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let frames = weir_vision::store::Store::new(folder.path().join("data/frames"));
+    assert_eq!(frames.get(answer["frame_uri"].as_str().unwrap(), 99).unwrap(), b"a large frame", "{answer}");
     let (mut run, (mut server, mut told)) = (run.expect("a run"), server.expect("a server"));
     let rejected = folder.path().join("data/log/dev.scans.rejected");
     let end = WallClock.monotonic() + patience;

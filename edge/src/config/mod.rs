@@ -6,6 +6,7 @@
 
 mod section;
 mod sight;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::publish::kafka;
 use crate::web::Tls;
 use section::{Section, Source};
 pub use sight::{Barcodes, Detect, symbology_word};
+pub use store::{FrameStore, StoreAt};
 
 /// Lanes in order of priority, by the names of their settings: topic, quota by bytes, by age in µs.
 pub const LANES: [(&str, u64, i64); 4] = [
@@ -30,8 +32,11 @@ pub const LANES: [(&str, u64, i64); 4] = [
     ("frames", 256 << 20, DAY_US),
 ];
 const DAY_US: i64 = 86_400_000_000;
-/// Largest frame that is kept inline; the log's limit of one record.
+/// Largest frame that a record carries, and largest that is kept at all where no store is named.
 const FRAME_BYTES: u64 = 256 << 10;
+/// Largest frame that is kept where a store is named, and the most that may be said: a larger image is refused by
+/// whoever looks at it.
+const FRAME_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -157,6 +162,8 @@ pub struct Config {
     pub group_us: i64,
     pub scanners: Vec<Scanner>,
     pub cameras: Vec<Camera>,
+    /// Where frames go that are too large for a record; none: they are thrown away by the camera, counted.
+    pub frame_store: Option<FrameStore>,
     pub detect: Option<Detect>,
     pub trigger: Option<TriggerPin>,
     pub lamp: Option<LampPin>,
@@ -211,6 +218,7 @@ impl Config {
 fn read(root: Section<'_>) -> Config {
     let device = device(root.below("device"));
     let to = to(root.below("publish"));
+    let frame_store = store::frame_store(root.below("frame_store"), &to);
     let lanes = lanes(&root.below("topics"), root.below("spool"));
     let (lanes, group_us) = lanes;
     let gpio = root.below("gpio");
@@ -219,7 +227,18 @@ fn read(root: Section<'_>) -> Config {
     let scanners: Vec<Scanner> = root.each("scanner").into_iter().map(scanner).collect();
     let cameras = root.each("camera");
     let has_codes = !scanners.is_empty() || cameras.iter().any(|s| s.has("barcodes"));
-    let cameras: Vec<Camera> = cameras.into_iter().map(|s| camera(s, trigger.is_some(), has_codes)).collect();
+    let cameras: Vec<Camera> =
+        cameras.into_iter().map(|s| camera(s, trigger.is_some(), has_codes, frame_store.is_some())).collect();
+    if let Some(largest) = cameras.iter().map(|c| c.frame_bytes_max as u64).max()
+        && frame_store.is_some()
+        && lanes[LANES.len() - 1].bytes < 2 * largest
+    {
+        root.below("spool").below("frames").wrong(
+            "bytes",
+            "is too little",
+            "twice the largest `frame_bytes`",
+        );
+    }
     let detect = sight::detect(root.below("detect"));
     if detect.is_some() && cameras.is_empty() {
         root.wrong("detect", "is there, but there is no camera", "[[camera]]");
@@ -240,6 +259,7 @@ fn read(root: Section<'_>) -> Config {
         group_us,
         scanners,
         cameras,
+        frame_store,
         detect,
         trigger,
         lamp,
@@ -372,7 +392,7 @@ fn scanner(section: Section<'_>) -> Scanner {
     scanner
 }
 
-fn camera(section: Section<'_>, has_pin: bool, has_codes: bool) -> Camera {
+fn camera(section: Section<'_>, has_pin: bool, has_codes: bool, stored: bool) -> Camera {
     let kind = section.choice("kind", &[("command", 0), ("folder", 1), ("http", 2)]);
     if kind.is_none() {
         section.need("kind", "\"command\", \"folder\" or \"http\"");
@@ -397,6 +417,11 @@ fn camera(section: Section<'_>, has_pin: bool, has_codes: bool) -> Camera {
     let rate = section.rate("rate", 30.0).unwrap_or(1.0);
     let settle_us = section.span_us("settle").unwrap_or(150_000);
     let burst = section.number("burst", 1, 50).unwrap_or(3) as u32;
+    let frame_bytes = section.bytes("frame_bytes");
+    if frame_bytes.is_some_and(|bytes| bytes > FRAME_BYTES_MAX) {
+        section.wrong("frame_bytes", "is too much", "at most \"8 MiB\"");
+    }
+    let most = if stored { FRAME_BYTES_MAX } else { FRAME_BYTES };
     match mode {
         1 if !has_pin => section.wrong("trigger", "is \"gpio\", but no pin is named", "[gpio.trigger]"),
         2 if !has_codes => section.wrong("trigger", "is \"scan\", but there is no scanner", "[[scanner]]"),
@@ -411,7 +436,7 @@ fn camera(section: Section<'_>, has_pin: bool, has_codes: bool) -> Camera {
             _ => Trigger::Scan { settle_us, burst },
         },
         idle_every_us: section.span_us("idle_every").unwrap_or(2_000_000),
-        frame_bytes_max: section.bytes("frame_bytes").unwrap_or(FRAME_BYTES).min(8 << 20) as usize,
+        frame_bytes_max: frame_bytes.unwrap_or(most) as usize,
         stall_us: section.span_us("stall").unwrap_or(2_000_000),
         barcodes: sight::barcodes(section.below("barcodes")),
     };

@@ -100,6 +100,52 @@ fn what_a_device_sees_decides_what_it_writes() {
 }
 
 #[test]
+fn a_store_takes_frames_that_are_too_large_for_a_record() {
+    let base =
+        "device = { id = 'd', warehouse = 'W', station = 'S' }\n[[camera]]\nkind = 'folder'\npath = 'x'\n";
+    let http = "[publish]\nto = 'http'\nurl = 'http://weir:1'\ntoken = 'log'\n";
+    let kafka = "[publish]\nto = 'kafka'\nbrokers = 'b:1'\n";
+    let parse = |more: &str| {
+        Config::parse("edge.toml", &format!("{base}{more}")).unwrap_or_else(|e| panic!("{}", e[0]))
+    };
+
+    let none = parse(http);
+    assert!(none.frame_store.is_none() && none.cameras[0].frame_bytes_max == 256 << 10);
+    let beside = parse(&format!("{http}[frame_store]\n"));
+    let store = beside.frame_store.unwrap();
+    assert_eq!((store.inline_bytes, beside.cameras[0].frame_bytes_max), (256 << 10, 8 << 20));
+    assert!(matches!(&store.at, StoreAt::Http(t) if t.url == "http://weir:1" && t.token == "log"));
+    let other = parse(&format!(
+        "{http}[frame_store]\nto = 'https://store:2'\ntoken = 'own'\ninline_bytes = '64 KiB'\n"
+    ));
+    let store = other.frame_store.unwrap();
+    assert!(matches!(&store.at, StoreAt::Http(t) if t.url == "https://store:2" && t.token == "own"));
+    assert_eq!(store.inline_bytes, 64 << 10);
+    let folder = parse(&format!("{kafka}[frame_store]\nto = '/mnt/frames'\n"));
+    assert!(matches!(folder.frame_store.unwrap().at, StoreAt::Folder(f) if f == Path::new("/mnt/frames")));
+    let larger =
+        "kafka = { 'message.max.bytes' = '2000000' }\n[frame_store]\nto = '/x'\ninline_bytes = '1000 KiB'\n";
+    assert_eq!(parse(&format!("{kafka}{larger}")).frame_store.unwrap().inline_bytes, 1000 << 10);
+
+    for (more, word) in [
+        (format!("{kafka}[frame_store]\n"), "`frame_store.to` is missing"),
+        (format!("{kafka}[frame_store]\nto = 'http://store'\n"), "`frame_store.token` is missing"),
+        (format!("{kafka}[frame_store]\nto = '/x'\ninline_bytes = '1 MiB'\n"), "more than the log takes"),
+        (format!("{http}[frame_store]\ninline_bytes = '1 MiB'\n"), "more than the log takes"),
+        (format!("{http}[frame_store]\ninline = '1 KiB'\n"), "expected  one of"),
+        (
+            format!("{http}[frame_store]\n[spool]\nframes = {{ bytes = '10 MiB' }}\n"),
+            "`spool.frames.bytes` is too little",
+        ),
+    ] {
+        let errors = errors(&format!("{base}{more}"));
+        assert!(errors.iter().any(|e| e.contains(word)), "{word}: {errors:?}");
+    }
+    let errors = errors(&format!("{}frame_bytes = '9 MiB'\n{http}", base));
+    assert!(errors.iter().any(|e| e.contains("`camera.frame_bytes` is too much")), "{errors:?}");
+}
+
+#[test]
 fn an_unknown_name_is_refused_with_the_nearest_and_its_place() {
     let wrong = WHOLE.replace("baud = 115200", "buad = 115200").replace("[clock]\nhold", "[clock]\nhodl");
     let errors = errors(&wrong);

@@ -12,10 +12,12 @@
 //!     records lie where nobody can read them.
 //! B3  A record that was seen before the clock's first sync waits until its boot has a stamp in the spool,
 //!     or until nobody synced the clock for `hold_us`.
-//! B4  Frames have their own sender and a small window: scans never stand behind them.
+//! B4  Frames have their own sender and a small window: scans never stand behind them. `frames` puts large ones into
+//!     a store before their records go.
 //!
 //! Start at `Publisher::pump`, the one place that decides; it never blocks.
 
+pub mod frames;
 pub mod http;
 pub mod kafka;
 #[cfg(test)]

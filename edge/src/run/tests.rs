@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use link::{Arrival, Link, SharedLink, Wire};
+use link::{Arrival, Link, SharedLink};
 use weir_contract::clock::ManualClock;
 use weir_segments::{DiskFile, LockGuard, MemoryDisk, Mode};
 
@@ -190,6 +190,8 @@ struct Floor {
     scan_every_us: i64,
     frame_every_us: i64,
     frame_bytes: usize,
+    /// Every other frame has a quarter of these bytes; the others go into a store.
+    stored: bool,
 }
 
 /// What the device saw of scans and frames, by number.
@@ -230,16 +232,17 @@ impl Life {
         let text = format!(
             "device = {{ id = \"d1\", warehouse = \"W1\", station = \"P1\", data = \"{}\" }}\n\
              publish = {{ to = \"spool\" }}\nhealth = {{ every = \"30 s\" }}\n[[scanner]]\nkind = \"stdin\"\n\
-             [[camera]]\nkind = \"folder\"\npath = \"none\"\nrate = 30.0\n",
-            folder.display()
+             [[camera]]\nkind = \"folder\"\npath = \"none\"\nrate = 30.0\n{}",
+            folder.display(),
+            if floor.stored { "[frame_store]\nto = \"none\"\ninline_bytes = \"100 B\"\n" } else { "" }
         );
         let config = Config::parse("edge.toml", &text).unwrap();
         let clock = Arc::new(ManualClock::at(left.now_us));
         let device =
             DeviceClock::new(clock.clone(), Arc::new(AlwaysSynced(true)), [1; 16], left.now_us - BOOT_US);
         let link = SharedLink::new(left.link);
-        let wire = |lane| Box::new(Wire { link: link.clone(), lane }) as Box<dyn Sender>;
-        let senders = (0..4).map(|lane| (wire(lane), WINDOWS[lane])).collect();
+        let senders =
+            (0..4).map(|lane| (link.sender(lane, floor.stored && lane == FRAMES), WINDOWS[lane])).collect();
         let (disk, state) = (left.disk, Mutex::new((0, plan, Vec::new())));
         let tap = Arc::new(Tap {
             disk,
@@ -273,7 +276,8 @@ impl Life {
             }
             if due(self.floor.frame_every_us) {
                 let mut bytes = self.taken.shown[1].to_le_bytes().to_vec();
-                bytes.resize(self.floor.frame_bytes, 7);
+                let small = self.floor.stored && self.taken.shown[1] % 2 == 1;
+                bytes.resize(self.floor.frame_bytes / if small { 4 } else { 1 }, 7);
                 let jpeg = Jpeg { bytes, width: 64, height: 48 };
                 self.edge.cameras[0].show(Frame { jpeg, time, now_us }, SplitCounts::default());
                 self.taken.shown[1] += 1;
@@ -400,7 +404,8 @@ fn afterlife(mut left: Left, floor: Floor, mut taken: Taken, chance: &mut Chance
 fn an_agent_killed_at_any_write_of_a_ten_minute_cut_loses_doubles_and_delays_nothing() {
     let mut chance = Chance(number("WEIR_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let folder = tempfile::tempdir().unwrap();
-    let floor = Floor { scan_every_us: 2_000_000, frame_every_us: 10_000_000, frame_bytes: 200 };
+    let floor =
+        Floor { scan_every_us: 2_000_000, frame_every_us: 10_000_000, frame_bytes: 200, stored: true };
     let now_us = BOOT_US + MINUTE_US;
     let link = Link::new(LINK_BYTES, ANSWER_US, true, now_us);
     let left = Left { disk: MemoryDisk::default(), link, now_us, write: 0 };
@@ -425,13 +430,19 @@ fn an_agent_killed_at_any_write_of_a_ten_minute_cut_loses_doubles_and_delays_not
     assert!(drain(&mut life, "never killed").is_none());
     check(&life.link.get(), &life.taken, "never killed");
     println!("{kills} kills, {again} records came twice with the same id");
+    assert_eq!(
+        life.link.get().stored() as u64,
+        life.taken.shown[1].div_ceil(2),
+        "every other frame by its uri"
+    );
     assert!(again > 0 && kills > 1_000 / number("WEIR_EVERY", 1));
 }
 
 /// After ten minutes: how long it takes to catch up, and how long scans wait meanwhile.
 fn catch_up(rate: u64, span_us: i64) -> (Option<i64>, i64) {
     let folder = tempfile::tempdir().unwrap();
-    let floor = Floor { scan_every_us: 500_000, frame_every_us: 1_000_000, frame_bytes: 100_000 };
+    let floor =
+        Floor { scan_every_us: 500_000, frame_every_us: 1_000_000, frame_bytes: 100_000, stored: false };
     let now_us = BOOT_US + MINUTE_US;
     let link = Link::new(rate, ANSWER_US, false, now_us);
     let left = Left { disk: MemoryDisk::default(), link, now_us, write: 0 };

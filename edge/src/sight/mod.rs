@@ -38,7 +38,7 @@ use crate::capture::Gate;
 use crate::config::{Config, Detect, Trigger};
 use crate::time::DeviceTime;
 
-/// A frame of 256 KiB in each.
+/// A frame of 256 KiB in each, of `frame_bytes` (at most 8 MiB) where a store is named.
 const WAITING_MAX: usize = 4;
 /// Frames that the thread may have: one, and one that took too long and has not seen its stop.
 const INSIDE_MAX: u64 = 2;
@@ -50,6 +50,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Kept {
     pub event_id: String,
     pub frame_id: String,
+    /// None where the record has the bytes.
+    pub frame_uri: Option<String>,
 }
 
 /// A frame to look at.

@@ -25,7 +25,8 @@ use super::ledger::{LaneLedger, Why};
 use super::shelf::Shelf;
 use crate::record::{Draft, Envelope, Stored};
 
-/// Bytes that may wait for a group sync while the disk refuses; beyond, the oldest go, counted.
+/// Bytes that may wait for a group sync while the disk refuses; beyond, the oldest go, counted. One record may be
+/// larger: a frame of the largest size has its facts beside it.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// Files per lane at its quota: what one drop gives up is at most a sixteenth.
 const FILES_PER_LANE: u64 = 16;
@@ -110,6 +111,7 @@ impl Lane {
         self.pending_bytes += draft.bytes();
         self.pending.push_back((key.to_vec(), draft));
         while self.pending_bytes > PENDING_BYTES_MAX
+            && self.pending.len() > 1
             && let Some((_, draft)) = self.pending.pop_front()
         {
             self.pending_bytes -= draft.bytes();

@@ -1,6 +1,6 @@
 //! `weir check`: everything planned, every problem with its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir_contract::time::show_span;
@@ -34,8 +34,8 @@ struct Note {
 }
 
 pub fn run(args: Args) -> Done {
-    let log = LogAt::choose(args.log.as_deref(), std::path::Path::new("data"))?;
-    let registry = ports::registry(&log, std::path::Path::new("data"))?;
+    let log = LogAt::choose(args.log.as_deref(), Path::new("data"))?;
+    let registry = ports::registry(&log, Path::new("data"))?;
     let (mut errors, mut notes, mut later) = (Vec::new(), Vec::new(), Vec::new());
     let (mut tables, mut rules) = (0, 0);
     match load(&args.program).map_err(|e| vec![e]).and_then(|files| read(&files)) {
@@ -45,7 +45,10 @@ pub fn run(args: Args) -> Done {
             errors.extend(check_connectors(&script, &registry));
             (tables, rules) = (script.tables.len(), script.rules.len());
             later = later_options(&script);
-            match plan::plan_with(&script, &Models::new(Places::of_environment())) {
+            match plan::plan_with(
+                &script,
+                &Models::new(Places::of_environment(log.frames(Path::new("data")))),
+            ) {
                 Err(found) => errors.extend(found),
                 Ok(plan) => {
                     errors.extend(rule_errors(&plan));

@@ -82,7 +82,8 @@ pub fn run(args: Args) -> Done {
         Some(folder) => (program_name(folder), load(folder)?),
         None => (pack::NAME.to_owned(), pack::files()),
     };
-    let program = Program::of(name, &files, &log, &registry, &Models::new(Places::of_environment()))?;
+    let program =
+        Program::of(name, &files, &log, &registry, &Models::new(Places::of_environment(log.frames(&data))))?;
     let mut day = Day::new(DayOptions::seeded(args.seed, args.minutes));
     let options = Options { external_control: true, ..args.sizes.options(&program.name, Some(data.clone())) };
     super::refuse_second(&data, &program.name)?;

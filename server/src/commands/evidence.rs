@@ -7,6 +7,7 @@ use weir_contract::{Code, Error};
 use crate::Done;
 use crate::evidence::{Topics, keep};
 use crate::wire::at::LogAt;
+use crate::wire::models::Places;
 use crate::wire::ports;
 
 /// Lost frames that are told one by one.
@@ -25,7 +26,7 @@ pub struct Args {
     /// Topic of the frames
     #[arg(long, value_name = "NAME", default_value = "frames")]
     frames: String,
-    /// Folder of frames that are not in the log; default: WEIR_FRAMES
+    /// Folder of frames that are not in the log; default: WEIR_FRAMES, else `frames` beside the embedded log
     #[arg(long, value_name = "DIR")]
     stored: Option<PathBuf>,
     /// kafka://HOST:PORT or log:FOLDER; default: WEIR_LOG, else the embedded log under --data
@@ -43,10 +44,10 @@ pub fn run(args: Args) -> Done {
             .into());
     }
     let registry = ports::registry(&log, &args.data)?;
-    let environment = || std::env::var_os("WEIR_FRAMES").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let stored = args.stored.clone().or_else(environment);
+    let stored =
+        args.stored.clone().unwrap_or_else(|| Places::of_environment(log.frames(&args.data)).frames());
     let topics = Topics { events: &args.events, detections: &args.detections, frames: &args.frames };
-    let kept = keep(&log, &registry, &topics, stored.as_deref(), &args.out)?;
+    let kept = keep(&log, &registry, &topics, Some(&stored), &args.out)?;
     for picture in &kept.pictures {
         super::say(&picture.path.display().to_string());
     }

@@ -10,18 +10,24 @@ use std::sync::Arc;
 
 use weir_connectors::log::LogConnector;
 use weir_connectors::paths::Roots;
-use weir_contract::{Code, Error, Place, Result, WallClock};
+use weir_contract::{Clock, Code, Error, Place, Result, WallClock};
 use weir_engine::run::Stop;
 use weir_engine::sink::{OutRecord, SinkFactory};
 use weir_engine::sql::catalog::AppendTime;
+use weir_vision::store::Store;
 
 use crate::Done;
+use crate::http::frames::Frames;
 use crate::http::grants::Grants;
 use crate::http::log::{Append, Incoming, Limits, Log};
 use crate::http::{Room, serve};
 use crate::wire::at::LogAt;
+use crate::wire::models::Places;
 use crate::wire::retain::{self, Bound, Retain};
 use crate::wire::stop;
+
+/// What a writer left aside so long ago is nobody's any more.
+const LEFT_US: i64 = 86_400_000_000;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -31,7 +37,7 @@ pub struct Args {
     /// Listen on other addresses than loopback without TLS: tokens and records can be read on the way
     #[arg(long)]
     insecure: bool,
-    /// Who may write: lines of DEVICE, the SHA-256 of its token in hex, KEY[,KEY…]
+    /// Who may write: lines of DEVICE, the SHA-256 of its token in hex, KEY[,KEY…], and `frames` for who may store them
     #[arg(long, value_name = "FILE")]
     tokens: PathBuf,
     /// Topics that devices and adapters write. detections is not among them unless named: rules/detect.sql writes
@@ -57,7 +63,13 @@ pub struct Args {
     /// Largest body
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
     body_bytes: u32,
-    /// Connections at once; a device holds one for each topic
+    /// Largest frame that is stored outside the log
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
+    frame_bytes: u32,
+    /// Folder of frames that are stored outside the log; default: WEIR_FRAMES, else `frames` beside the log
+    #[arg(long, value_name = "DIR")]
+    frames: Option<PathBuf>,
+    /// Connections at once; a device holds one for each topic, and one for large frames
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     connections: u32,
     /// Requests that one device may make in a second
@@ -74,7 +86,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Done {
-    let LogAt::Log { folder, .. } = LogAt::choose(args.log.as_deref(), &args.data)? else {
+    let at = LogAt::choose(args.log.as_deref(), &args.data)?;
+    let LogAt::Log { folder, .. } = &at else {
         let what = "the log server writes the embedded log only";
         return Err(Error::new(Code::Usage, what).expected("log:FOLDER").into());
     };
@@ -102,7 +115,7 @@ pub fn run(args: Args) -> Done {
     let keep = Retain { spans: args.retain, bytes: args.retain_bytes };
     keep.check(&args.topics)?;
 
-    let connector = LogConnector::new(folder, Roots::new([])?, Arc::new(WallClock));
+    let connector = LogConnector::new(folder.clone(), Roots::new([])?, Arc::new(WallClock));
     let partitions = partitions(&connector, &args.topics, args.partitions)?;
     let mut topics: BTreeMap<String, Append> = BTreeMap::new();
     for topic in &args.topics {
@@ -120,13 +133,22 @@ pub fn run(args: Args) -> Done {
         topics.insert(topic.clone(), Box::new(append));
     }
     let devices = grants.len();
+    let stored = args.frames.unwrap_or_else(|| Places::of_environment(at.frames(&args.data)).frames());
+    let store = Store::new(&stored);
+    // What was being written when a server was killed.
+    store.sweep(WallClock.now_us().saturating_sub(LEFT_US));
+    let storing = match grants.store_frames() {
+        0 => String::new(),
+        storing => format!("; {storing} of them store frames in {}", stored.display()),
+    };
     let log = Log::new(topics, grants, limits, Arc::new(WallClock))?;
+    let log = log.with_frames(Frames::new(store, args.frame_bytes.into()));
     let failed = |e: std::io::Error| Error::new(Code::Io, format!("{}: {e}", args.listen));
     let listener = TcpListener::bind(args.listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let stop = Stop::default();
     stop::on_signal(&stop)?;
-    eprintln!("weir log-server at {address}: {} for {devices} devices", args.topics.join(", "));
+    eprintln!("weir log-server at {address}: {} for {devices} devices{storing}", args.topics.join(", "));
     let told = log.told();
     serve(listener, log, room, || {
         told.look();

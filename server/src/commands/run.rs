@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Done {
     let usage = Usage::start();
     let log = LogAt::choose(args.log.as_deref(), &args.data)?;
     let registry = ports::registry(&log, &args.data)?;
-    let models = Models::new(Places::of_environment());
+    let models = Models::new(Places::of_environment(log.frames(&args.data)));
     let load = |path: &PathBuf| Program::with(path, &log, &registry, &models);
     let program = load(&args.program)?;
     if args.copy {

@@ -15,6 +15,8 @@ pub type TokenDigest = [u8; 32];
 
 /// Every device, or every key.
 const ANY: &str = "*";
+/// The right to store frames.
+const FRAMES: &str = "frames";
 
 /// A device's rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Grant {
     pub device: String,
     /// Message keys that it may use; `*` is every one.
     pub keys: Vec<String>,
+    /// It may store frames outside the log.
+    pub frames: bool,
 }
 
 impl Grant {
@@ -41,7 +45,7 @@ impl Grant {
 pub struct Grants(BTreeMap<TokenDigest, Grant>);
 
 impl Grants {
-    /// Lines `DEVICE SHA256 KEY[,KEY…]`; `#` begins a comment.
+    /// Lines `DEVICE SHA256 KEY[,KEY…] [frames]`; `#` begins a comment.
     ///
     /// # Errors
     /// `W0204` for a line that is none and for a token that is there twice, with the line's number, never with
@@ -51,12 +55,14 @@ impl Grants {
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.split('#').next().unwrap_or_default();
             let words: Vec<&str> = text.split_whitespace().collect();
+            let granted = |device: &str, digest, keys: &str, frames| {
+                let keys = keys.split(',').map(str::to_owned).collect();
+                Some((digest_of(digest)?, Grant { device: device.into(), keys, frames }))
+            };
             let grant = match words[..] {
                 [] => continue,
-                [device, digest, keys] => digest_of(digest).map(|digest| {
-                    let keys = keys.split(',').map(str::to_owned).collect();
-                    (digest, Grant { device: device.into(), keys })
-                }),
+                [device, digest, keys] => granted(device, digest, keys, false),
+                [device, digest, keys, FRAMES] => granted(device, digest, keys, true),
                 _ => None,
             };
             let wrong = |what: &str, expected: &str| {
@@ -64,7 +70,8 @@ impl Grants {
                 Err(Error::new(Code::BadOption, what).expected(expected).at(place))
             };
             let Some((digest, grant)) = grant else {
-                let expected = "DEVICE, the SHA-256 of its token in hex, KEY[,KEY…]";
+                let expected =
+                    "DEVICE, the SHA-256 of its token in hex, KEY[,KEY…], and the word frames or nothing";
                 return wrong("this line grants nothing", expected);
             };
             if grants.insert(digest, grant).is_some() {
@@ -80,6 +87,11 @@ impl Grants {
 
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// How many may store frames.
+    pub fn store_frames(&self) -> usize {
+        self.0.values().filter(|grant| grant.frames).count()
     }
 
     pub fn of(&self, headers: &HeaderMap) -> Option<(&Grant, TokenDigest)> {
@@ -152,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_line_that_grants_nothing_is_named_not_shown() {
-        for wrong in ["d1 abc W1", &format!("d1 {DIGEST}"), &format!("d1 +{} W1", &DIGEST[1..])] {
+        let more = format!("d1 {DIGEST} W1 all");
+        for wrong in ["d1 abc W1", &format!("d1 {DIGEST}"), &format!("d1 +{} W1", &DIGEST[1..]), &more] {
             let error = Grants::parse("tokens", &format!("# devices\n{wrong}")).unwrap_err().to_string();
             assert!(error.contains("tokens:2:1") && !error.contains(&wrong[3..]), "{error}");
         }
@@ -175,7 +188,10 @@ mod tests {
         let (grant, _) = grants.of(&headers).unwrap();
         assert!(grant.may_use(b"W2") && !grant.may_use(b"W3") && !grant.may_use(b"*"));
         assert!(grant.owns("d1/b/1") && !grant.owns("d10/b/1") && !grant.owns("d1"));
-        let any = Grant { device: "*".into(), keys: vec!["*".into()] };
+        assert!(!grant.frames);
+        let more = Grants::parse("tokens", &format!("d1 {DIGEST} W1 frames # dock\n")).unwrap();
+        assert!(more.of(&headers).is_some_and(|(grant, _)| grant.frames));
+        let any = Grant { device: "*".into(), keys: vec!["*".into()], frames: false };
         assert!(any.may_use(b"W9") && any.owns("d7/b/1"));
     }
 

@@ -1,10 +1,10 @@
-//! `POST /v1/log/{topic}`: records of devices into the embedded log.
+//! `POST /v1/log/{topic}`: records of devices into the embedded log; the port that asks who they are.
 //!
 //! In:   one record (the body, its headers as `weir-header-NAME`, `-` for `_`), or as many as there are lines where
 //!       the type is `application/x-ndjson`; their message key in `weir-key`. A bearer token names the device.
 //! Out:  `200 {"records": n}` after the durable write. `GET` of the same says whether the topic takes records.
 //! Owns: who may write what, and how much of it; `records` looks at each. Not what a record means: one that its table
-//!       cannot decode becomes a reject there.
+//!       cannot decode becomes a reject there. Large frames come through the same door and are `frames`'.
 //!
 //! | answer | when                                                                                   |
 //! |--------|----------------------------------------------------------------------------------------|
@@ -36,8 +36,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use ureq_proto::http::{Method, Request, StatusCode};
 use weir_contract::{Clock, Code, Error, Result};
 
+use super::frames::{self, Frames};
 use super::grants::{Bucket, Grant, Grants, Rate, TokenDigest};
 use super::told::{Told, UNKNOWN};
+use super::wire::PART_BYTES;
 use super::{Answer, App};
 use records::{Records, records};
 
@@ -104,6 +106,7 @@ pub struct Log {
     topics: BTreeMap<String, mpsc::Sender<Batch>>,
     devices: Mutex<BTreeMap<TokenDigest, Device>>,
     told: Arc<Told>,
+    frames: Option<Frames>,
 }
 
 /// What the holder of a token has left.
@@ -122,6 +125,8 @@ pub struct Ticket {
     /// It only asks.
     look: bool,
     token: TokenDigest,
+    /// It brings a frame, or asks whether it may; then there is no topic.
+    frame: Option<frames::Ticket>,
     /// Its part of the device's share, until it is answered.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -145,7 +150,13 @@ impl Log {
                 .map_err(|e| Error::new(Code::Io, format!("cannot start a thread: {e}")))?;
             queues.insert(topic, queue);
         }
-        Ok(Self { grants, limits, clock, topics: queues, devices: Mutex::default(), told })
+        Ok(Self { grants, limits, clock, topics: queues, devices: Mutex::default(), told, frames: None })
+    }
+
+    /// The same with a store for large frames.
+    pub fn with_frames(mut self, frames: Frames) -> Self {
+        self.frames = Some(frames.told(self.told.clone()));
+        self
     }
 
     /// What happened, for the operator.
@@ -182,6 +193,7 @@ impl Log {
             grant: grant.clone(),
             look,
             token,
+            frame: None,
             _room: None,
         };
         if matches!(*head.method(), Method::GET | Method::HEAD) {
@@ -246,9 +258,16 @@ impl Log {
         grant: &Grant,
         token: TokenDigest,
     ) -> std::result::Result<Ticket, Answer> {
-        let mut ticket = self.ticket(head, grant, token)?;
+        let mut ticket = match self.frames.as_ref().filter(|_| Frames::owns(head.uri().path())) {
+            Some(frames) => {
+                let frame = Some(frames.admit(head, grant, length)?);
+                let (topic, key) = (String::new(), [].into());
+                Ticket { topic, key, grant: grant.clone(), look: false, token, frame, _room: None }
+            }
+            None => self.ticket(head, grant, token)?,
+        };
         let limit = self.limits.body_bytes;
-        if length > limit as u64 {
+        if length > limit as u64 && ticket.frame.is_none() {
             return Err(too_large(format!("a body of {length} bytes is larger than {limit}")));
         }
         let (rate, now) = (self.limits.rate, self.clock.monotonic());
@@ -261,8 +280,9 @@ impl Log {
                 return Err(problem.retry_after(wait.as_secs().saturating_add(1)));
             }
         }
-        // Not more than a body's limit, so it fits a semaphore.
-        let permits = u32::try_from(length).unwrap_or(u32::MAX);
+        // Not more than a body's limit, so it fits a semaphore; of a frame a part is held at a time.
+        let held = if ticket.frame.is_some() { length.min(PART_BYTES.min(limit) as u64) } else { length };
+        let permits = u32::try_from(held).unwrap_or(u32::MAX);
         let share = self.device(token, |device| device.bytes.clone()).acquire_many_owned(permits);
         match tokio::time::timeout(SHARE_PATIENCE, share).await {
             Ok(Ok(room)) => ticket._room = Some(room),
@@ -275,7 +295,10 @@ impl Log {
         Ok(ticket)
     }
 
-    async fn store(&self, ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {
+    async fn store(&self, mut ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {
+        if let (Some(frames), Some(frame)) = (&self.frames, ticket.frame.take()) {
+            return frames.answer(frame).await;
+        }
         if ticket.look {
             let facts =
                 json!({ "topic": ticket.topic, "device": ticket.grant.device, "keys": ticket.grant.keys });
@@ -332,6 +355,19 @@ impl App for Log {
 
     fn turned_away(&self, status: StatusCode) {
         self.told.refused(UNKNOWN, status);
+    }
+
+    fn in_parts(&self, ticket: &Ticket) -> bool {
+        ticket.frame.is_some()
+    }
+
+    async fn part(&self, mut ticket: Ticket, bytes: Vec<u8>) -> std::result::Result<Ticket, Answer> {
+        if let (Some(frames), Some(frame)) = (&self.frames, ticket.frame.take()) {
+            let more = frames.part(frame, bytes).await;
+            let more = more.inspect_err(|answer| self.told.refused(&ticket.grant.device, answer.status))?;
+            ticket.frame = Some(more);
+        }
+        Ok(ticket)
     }
 
     async fn answer(&self, ticket: Ticket, head: Request<()>, body: Vec<u8>) -> Answer {

@@ -8,9 +8,10 @@
 //!     no good token gives its place back within `patience`, twice, and to whoever comes when there is no other
 //!     (`places`).
 //! P2  Bodies in memory, over all connections, are at most `waiting_bytes` together. Each is counted as long as it
-//!     was told to be, and has to come at a least rate.
+//!     was told to be, and has to come at a least rate. One that is taken in parts counts as one part.
 //! P3  A stop closes connections between requests; those that wait for an answer get it, within `GRACE`.
 
+pub mod frames;
 pub mod grants;
 pub mod log;
 mod places;
@@ -93,6 +94,18 @@ pub trait App: Send + Sync + 'static {
 
     /// A peer was refused before anybody looked at its head.
     fn turned_away(&self, _status: StatusCode) {}
+
+    /// Whether the body is taken in parts, as they come; `answer` gets an empty one then.
+    fn in_parts(&self, _ticket: &Self::Ticket) -> bool {
+        false
+    }
+
+    /// The next part of such a body. An answer ends the connection: the rest is not read.
+    fn part(
+        &self,
+        ticket: Self::Ticket,
+        bytes: Vec<u8>,
+    ) -> impl Future<Output = std::result::Result<Self::Ticket, Answer>> + Send;
 
     fn answer(
         &self,

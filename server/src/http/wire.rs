@@ -9,6 +9,7 @@
 //! | a head        | `HEAD_PATIENCE`: 408; above `HEAD_BYTES_MAX`: 431; broken: 400   |
 //! | a body        | `BODY_PATIENCE`, or slower than `BODY_RATE`: 408. In chunks, or  |
 //! |               | of no told length: 411                                           |
+//! | one in parts  | slower than `BODY_RATE`: 408                                     |
 //! | an answer     | `ANSWER_PATIENCE` for a peer that does not read                  |
 //!
 //! C0  Until its first good token a peer has the room's `patience` for both the silence and the head.
@@ -37,6 +38,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes a second that a body comes at, at least: a shared link of 1 Mbit/s has more. Eyeballed.
 const BODY_RATE: f64 = 16_384.0;
+/// What is handed on at once of a body that is taken in parts.
+pub const PART_BYTES: usize = 256 << 10;
 /// A frame's facts are under 1 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// What is thrown away at most behind a refusal, and for how long.
@@ -207,9 +210,11 @@ async fn serve_one<A: App>(
         door._seat = app.seat(&ticket).map_err(Some)?;
         door.known.store(true, Ordering::Relaxed);
     }
-    let length = u32::try_from(head.length).map_err(|_| turned_away(too_slow("the body")))?;
-    // Held until the answer is known: the body is in memory so long.
-    let _room = match timeout(BODY_PATIENCE, door.bytes.acquire_many(length)).await {
+    let in_parts = app.in_parts(&ticket);
+    let held = if in_parts { head.length.min(PART_BYTES as u64) } else { head.length };
+    let held = u32::try_from(held).map_err(|_| turned_away(too_slow("the body")))?;
+    // Held until the answer is known: the body, or a part of it, is in memory so long.
+    let _room = match timeout(BODY_PATIENCE, door.bytes.acquire_many(held)).await {
         Ok(Ok(room)) => room,
         _ => {
             let text = "too many bodies wait already";
@@ -220,39 +225,54 @@ async fn serve_one<A: App>(
     if !head.go_on.is_empty() && timeout(ANSWER_PATIENCE, stream.write_all(&head.go_on)).await.is_err() {
         return Err(None);
     }
-    let length = length as usize;
+    let slow = |answer: Option<Answer>| answer.and_then(turned_away);
+    if in_parts {
+        let (mut ticket, mut left) = (ticket, head.length);
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES);
+            let bytes = fill(stream, buffer, part, door.patience).await.map_err(slow)?;
+            left -= part as u64;
+            ticket = app.part(ticket, bytes).await.map_err(Some)?;
+        }
+        return Ok(app.answer(ticket, head.request, Vec::new()).await);
+    }
+    let read = fill(stream, buffer, held as usize, door.patience);
+    let body = match timeout(BODY_PATIENCE, read).await {
+        Ok(read) => read.map_err(slow)?,
+        Err(_) => return Err(turned_away(too_slow("the body"))),
+    };
+    Ok(app.answer(ticket, head.request, body).await)
+}
+
+/// The next bytes of a body, so many; an answer where they come too slowly, none where the peer went away.
+async fn fill(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    length: usize,
+    patience: Duration,
+) -> std::result::Result<Vec<u8>, Option<Answer>> {
     let mut body = buffer.drain(..length.min(buffer.len())).collect::<Vec<u8>>();
-    let patience = door.patience;
     // What has to come within each `patience`, or the rest.
     let step = (BODY_RATE * patience.as_secs_f64()).max(1.0) as usize;
-    let read = async {
-        while body.len() < length {
-            let goal = length.min(body.len() + step);
-            let more = async {
-                while body.len() < goal {
-                    let left = (goal - body.len()) as u64;
-                    match (&mut *stream).take(left).read_buf(&mut body).await {
-                        Ok(count) if count > 0 => {}
-                        _ => return false,
-                    }
+    while body.len() < length {
+        let goal = length.min(body.len() + step);
+        let more = async {
+            while body.len() < goal {
+                let left = (goal - body.len()) as u64;
+                match (&mut *stream).take(left).read_buf(&mut body).await {
+                    Ok(count) if count > 0 => {}
+                    _ => return false,
                 }
-                true
-            };
-            match timeout(patience, more).await {
-                Ok(true) => {}
-                Ok(false) => return Err(None),
-                Err(_) => return Err(Some(too_slow("the body"))),
             }
+            true
+        };
+        match timeout(patience, more).await {
+            Ok(true) => {}
+            Ok(false) => return Err(None),
+            Err(_) => return Err(Some(too_slow("the body"))),
         }
-        Ok(())
-    };
-    match timeout(BODY_PATIENCE, read).await {
-        Ok(Ok(())) => {}
-        Ok(Err(None)) => return Err(None),
-        Ok(Err(Some(slow))) => return Err(turned_away(slow)),
-        Err(_) => return Err(turned_away(too_slow("the body"))),
     }
-    Ok(app.answer(ticket, head.request, body).await)
+    Ok(body)
 }
 
 /// An answer's bytes.

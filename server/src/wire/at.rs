@@ -80,6 +80,14 @@ impl LogAt {
         LogAt::Log { folder: data.join("log"), options: BTreeMap::new() }
     }
 
+    /// Where stored frames are that no setting places elsewhere: beside the embedded log, else under the data folder.
+    pub fn frames(&self, data: &Path) -> PathBuf {
+        match self {
+            LogAt::Log { folder, .. } => folder.with_file_name("frames"),
+            LogAt::Kafka { .. } | LogAt::Files { .. } => data.join("frames"),
+        }
+    }
+
     /// Where events and control records go: files cannot take them, the embedded log beside them can.
     pub fn writable(&self, data: &Path) -> LogAt {
         if let LogAt::Files { .. } = self { LogAt::embedded(data) } else { self.clone() }

@@ -280,7 +280,7 @@ mod tests {
         let log = LogAt::parse(log).unwrap();
         let registry = ports::registry(&log, Path::new("data")).unwrap();
         let file = SourceFile { name: "a.sql".into(), folder: String::new(), text: text.to_owned() };
-        let models = Models::new(Places::of_environment());
+        let models = Models::new(Places::of_environment("frames".into()));
         let program = Program::of("a".into(), &[file], &log, &registry, &models).unwrap();
         refusals(&program, &log).iter().map(|error| error.to_string()).collect()
     }

@@ -47,15 +47,30 @@ pub struct Places {
     pub models: PathBuf,
     /// Folder of stored frames: `WEIR_FRAMES`.
     pub frames: Option<PathBuf>,
+    /// Where they are otherwise, if it is there: beside the embedded log.
+    pub beside: Option<PathBuf>,
 }
 
 impl Places {
-    pub fn of_environment() -> Places {
+    /// `beside` is where stored frames are that `WEIR_FRAMES` does not place elsewhere.
+    pub fn of_environment(beside: PathBuf) -> Places {
         let named = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         Places {
             models: named("WEIR_MODELS").unwrap_or_else(|| "models".into()),
             frames: named("WEIR_FRAMES"),
+            beside: Some(beside),
         }
+    }
+
+    /// The named store, whether it is there or not; else the one beside the log, where there is one.
+    fn store(&self) -> Option<Store> {
+        let beside = || self.beside.as_ref().filter(|folder| folder.is_dir());
+        self.frames.as_ref().or_else(beside).map(Store::new)
+    }
+
+    /// Where stored frames are, or would be.
+    pub fn frames(&self) -> PathBuf {
+        self.frames.clone().or_else(|| self.beside.clone()).unwrap_or_else(|| "frames".into())
     }
 }
 
@@ -135,7 +150,7 @@ impl Models {
             name: model.to_owned(),
             sha256: info.sha256,
             recipe,
-            store: self.places.frames.as_ref().map(Store::new),
+            places: self.places.clone(),
             pool: OnceLock::new(),
             starting: Mutex::new(()),
         });
@@ -179,7 +194,7 @@ struct OpenModel {
     name: String,
     sha256: String,
     recipe: Recipe,
-    store: Option<Store>,
+    places: Places,
     pool: OnceLock<Patient>,
     starting: Mutex<()>,
 }
@@ -203,9 +218,9 @@ impl OpenModel {
             return Ok(pool);
         }
         let settings = PoolSettings { threads: threads(), queue_max: 2 * threads(), limit: IMAGE_LIMIT };
-        let (recipe, store) = (self.recipe.clone(), self.store.clone());
+        let (recipe, places) = (self.recipe.clone(), self.places.clone());
         let pool = Pool::start(settings, move || {
-            let look = Look { model: recipe.model()?, store: store.clone(), limits: Limits::default() };
+            let look = Look { model: recipe.model()?, places: places.clone(), limits: Limits::default() };
             Ok(Box::new(look) as Box<dyn Worker<Job, Vec<Found>>>)
         })?;
         let tries = (PATIENCE.as_secs() / IMAGE_LIMIT.as_secs()) as usize;
@@ -327,7 +342,7 @@ impl Detector for OpenModel {
 /// One thread's model.
 struct Look {
     model: Model,
-    store: Option<Store>,
+    places: Places,
     limits: Limits,
 }
 
@@ -335,7 +350,7 @@ impl Worker<Job, Vec<Found>> for Look {
     fn work(&mut self, job: Job, stop: &Stop) -> Result<Vec<Found>> {
         let bytes = match job {
             Job::Bytes(bytes) => bytes,
-            Job::Stored(uri) => match &self.store {
+            Job::Stored(uri) => match self.places.store() {
                 Some(store) => store.get(&uri, self.limits.encoded_bytes_max)?,
                 None => {
                     let what = "a frame is stored elsewhere, and no store is named";
@@ -404,7 +419,7 @@ mod tests {
     #[test]
     fn names_are_no_paths_and_a_missing_model_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let models = Models::new(Places { models: folder.path().into(), frames: None });
+        let models = Models::new(Places { models: folder.path().into(), ..Places::default() });
         for odd in ["", "../x", "/etc/passwd", ".hidden", "a b", "x\0"] {
             assert_eq!(models.open(odd).unwrap_err().code(), Code::NoModel, "{odd:?}");
         }

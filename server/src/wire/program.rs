@@ -26,7 +26,8 @@ pub struct Program {
 impl Program {
     /// Reads a folder or file and plans it.
     pub fn load(path: &Path, log: &LogAt, registry: &Registry) -> Result<Program, Vec<Error>> {
-        Program::with(path, log, registry, &Models::new(Places::of_environment()))
+        let places = Places::of_environment(log.frames(Path::new("data")));
+        Program::with(path, log, registry, &Models::new(places))
     }
 
     /// The same with the models of the process, which its programs share.

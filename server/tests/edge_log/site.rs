@@ -77,7 +77,7 @@ pub struct Scan {
 }
 
 /// A record: headers and value.
-type Stored = (Vec<(String, Vec<u8>)>, Vec<u8>);
+pub type Stored = (Vec<(String, Vec<u8>)>, Vec<u8>);
 
 pub struct Site {
     folder: tempfile::TempDir,
@@ -153,7 +153,7 @@ impl Site {
     pub fn weir(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(args).current_dir(self.folder.path()).env("WEIR_ENV", "dev");
-        for name in ["WEIR_LOG", "WEIR_REFERENCE", "WEIR_PATHS", "RUST_LOG"] {
+        for name in ["WEIR_LOG", "WEIR_REFERENCE", "WEIR_PATHS", "WEIR_FRAMES", "WEIR_MODELS", "RUST_LOG"] {
             command.env_remove(name);
         }
         command.stdin(Stdio::null());
@@ -178,7 +178,8 @@ impl Site {
         )
     }
 
-    fn topic(&self, topic: &str) -> Vec<Stored> {
+    /// Records of a topic, in its order.
+    pub fn topic(&self, topic: &str) -> Vec<Stored> {
         let folder = PathBuf::from(self.path("log")).join(topic).join("0");
         let Ok(mut reader) = weir_segments::Reader::open(&folder, 0) else { return Vec::new() };
         let mut stored = Vec::new();
@@ -350,10 +351,18 @@ impl Agent {
         Self { running: Running(child), status }
     }
 
+    /// What it last said of itself.
+    pub fn said(&self) -> Option<Value> {
+        serde_json::from_str(&std::fs::read_to_string(&self.status).ok()?).ok()
+    }
+
     /// Scans in its spool; none where it said nothing yet.
     pub fn waiting(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(&self.status).ok()?;
-        serde_json::from_str::<Value>(&text).ok()?["lanes"][0]["records"].as_u64()
+        self.waiting_in(0)
+    }
+
+    pub fn waiting_in(&self, lane: usize) -> Option<u64> {
+        self.said()?["lanes"][lane]["records"].as_u64()
     }
 
     pub fn running(&mut self) -> bool {

@@ -9,13 +9,15 @@ fn started(folder: &Path, floor: Floor) -> Life {
     Life::start(folder, left, floor, Taken::default(), Plan::Never)
 }
 
-const NOTHING: Floor = Floor { scan_every_us: i64::MAX, frame_every_us: i64::MAX, frame_bytes: 0 };
+const NOTHING: Floor =
+    Floor { scan_every_us: i64::MAX, frame_every_us: i64::MAX, frame_bytes: 0, stored: false };
 
 /// Neither an exit nor memory only: what cannot be read is counted, the rest arrives.
 #[test]
 fn a_place_that_cannot_be_read_stops_no_agent() {
     let folder = tempfile::tempdir().unwrap();
-    let floor = Floor { scan_every_us: 1_000_000, frame_every_us: 5_000_000, frame_bytes: 2_000 };
+    let floor =
+        Floor { scan_every_us: 1_000_000, frame_every_us: 5_000_000, frame_bytes: 2_000, stored: false };
     let mut life = started(folder.path(), floor);
     life.link.set_up(false, life.clock.now_us());
     life.pass(2 * MINUTE_US, 100_000, |_| {});

@@ -1,20 +1,21 @@
 //! A link of stated bandwidth to a log that keeps what it gets, in simulated time.
 //!
 //! In:   records and heartbeats of all lanes, one after the other over one wire. Out: what arrived, in order.
-//! Owns: what is on the wire, and the cut.
+//! Owns: what is on the wire, the store of large frames behind it, and the cut.
 //!
 //! | sender            | in a cut                        | its answer is lost         | so the log has         |
 //! |-------------------|---------------------------------|----------------------------|------------------------|
 //! | keeps (Kafka)     | goes on with the same records   | it asks again, and gets it | each record once       |
 //! | gives up (HTTP)   | breaks after 20 s, sends again  | it sends again             | some twice, same id    |
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use weir_contract::{Code, Error};
 
+use crate::publish::frames::{Depot, Job, Put, StoredFrames};
 use crate::publish::{Outcome, Sender, Sent};
-use crate::record::Outgoing;
+use crate::record::{FRAME_URI, Outgoing};
 
 /// What a record weighs beyond its bytes, and all that a heartbeat weighs. Eyeballed from Kafka's batches.
 const OVERHEAD_BYTES: u64 = 60;
@@ -50,6 +51,9 @@ pub struct Link {
     answers: VecDeque<(i64, usize, i64)>,
     /// By lane: since when nothing came back although something is on its way.
     silent_since: [Option<i64>; 4],
+    /// A large frame on its way into the store: until when, its record's offset, uri, bytes.
+    upload: Option<(i64, i64, String, Vec<u8>)>,
+    store: BTreeMap<String, Vec<u8>>,
     pub log: [Vec<Arrival>; 4],
 }
 
@@ -65,6 +69,8 @@ impl Link {
             wire: VecDeque::new(),
             answers: VecDeque::new(),
             silent_since: [None; 4],
+            upload: None,
+            store: BTreeMap::new(),
             log: std::array::from_fn(|_| Vec::new()),
         }
     }
@@ -94,7 +100,16 @@ impl Link {
             Load::Record(record) => {
                 self.answers.push_back((self.now_us + self.answer_us, lane, record.offset));
                 let (id, at_us) = (id_of(&record), self.now_us);
-                Arrival::Record { id, value: Arc::new(record.value), time_us: record.time_us, at_us }
+                let uri = record.headers.iter().find(|(name, _)| name == FRAME_URI);
+                let value = match uri {
+                    None => record.value,
+                    Some((_, uri)) => {
+                        assert!(record.value.is_empty(), "{id} has its bytes and a uri");
+                        let stored = self.store.get(std::str::from_utf8(uri).unwrap());
+                        stored.unwrap_or_else(|| panic!("{id} came before its frame was stored")).clone()
+                    }
+                };
+                Arrival::Record { id, value: Arc::new(value), time_us: record.time_us, at_us }
             }
         };
         self.log[lane].push(arrival);
@@ -105,9 +120,18 @@ impl Link {
         for (lane, load, _) in std::mem::take(&mut self.wire).into_iter().take(kept) {
             self.arrive(lane, load);
         }
+        // So may a frame be stored.
+        if let Some((_, _, uri, bytes)) = self.upload.take().filter(|_| kept > 0) {
+            self.store.insert(uri, bytes);
+        }
         self.answers.clear();
         self.carried = 0;
         self.silent_since = [None; 4];
+    }
+
+    /// Frames in the store.
+    pub fn stored(&self) -> usize {
+        self.store.len()
     }
 
     /// Loads on the wire.
@@ -141,6 +165,15 @@ impl SharedLink {
         self.0.lock().unwrap()
     }
 
+    /// A lane's end of it; with a store beside it for what has a uri.
+    pub fn sender(&self, lane: usize, stored: bool) -> Box<dyn Sender> {
+        let wire = Box::new(Wire { link: self.clone(), lane });
+        match stored {
+            true => Box::new(StoredFrames::new(wire, Box::new(StoreWire(self.clone())))),
+            false => wire,
+        }
+    }
+
     /// Cuts it, or mends it. A sender that gives up hears no answer that was on its way back.
     pub fn set_up(&self, up: bool, now_us: i64) {
         let mut link = self.get();
@@ -153,9 +186,9 @@ impl SharedLink {
 }
 
 /// One lane's end of it.
-pub struct Wire {
-    pub link: SharedLink,
-    pub lane: usize,
+struct Wire {
+    link: SharedLink,
+    lane: usize,
 }
 
 impl Sender for Wire {
@@ -201,5 +234,27 @@ impl Sender for Wire {
 
     fn idle(&self) -> bool {
         !self.link.get().busy(self.lane)
+    }
+}
+
+/// The way into the store: behind the same cut, and its answer takes as long as the log's.
+struct StoreWire(SharedLink);
+
+impl Depot for StoreWire {
+    fn begin(&mut self, job: Job) {
+        let mut link = self.0.get();
+        let at_us = link.now_us + job.pause.as_micros() as i64 + link.answer_us;
+        assert!(link.upload.replace((at_us, job.offset, job.uri, job.bytes)).is_none(), "one at a time");
+    }
+
+    fn poll(&mut self) -> Option<(i64, Put)> {
+        let mut link = self.0.get();
+        let now_us = link.now_us;
+        let (_, offset, uri, bytes) = link.upload.take_if(|(at_us, ..)| *at_us <= now_us)?;
+        if !link.up {
+            return Some((offset, Put::Away(Error::new(Code::Connect, "no answer"))));
+        }
+        link.store.insert(uri, bytes);
+        Some((offset, Put::Stored))
     }
 }

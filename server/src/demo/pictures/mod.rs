@@ -135,7 +135,7 @@ pub fn play(seed: u64, sizes: &Sizes, data: &Path, agent: &Path, stop: &Stop) ->
     let registry = ports::registry(&log, &folder)?;
     let partitions = partitions(&shots)?;
     make_topics(at, partitions)?;
-    let models = Models::new(Places::of_environment());
+    let models = Models::new(Places::of_environment(log.frames(&folder)));
     let detector = program(DETECT, &[pack::detect()], &log, &registry, &models)?;
     let rules = program(pack::NAME, &pack::files(), &log, &registry, &models)?;
     let heard = Heard::default();

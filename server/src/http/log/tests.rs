@@ -419,9 +419,10 @@ fn what_waits_is_the_body_and_a_span_for_each_line() {
     let ticket = Ticket {
         topic: "scans".into(),
         key: b"W1"[..].into(),
-        grant: Grant { device: "d1".into(), keys: vec!["W1".into()] },
+        grant: Grant { device: "d1".into(), keys: vec!["W1".into()], frames: false },
         look: false,
         token: [0; 32],
+        frame: None,
         _room: None,
     };
     let mut headers = ureq_proto::http::HeaderMap::new();
