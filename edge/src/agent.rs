@@ -37,7 +37,8 @@ pub struct Agent {
     /// Frames above it go by their uri; none where no store is named.
     inline_bytes: Option<usize>,
     /// Frames kept, by camera.
-    pub kept: Vec<u64>,
+    kept: Vec<u64>,
+    /// Of scanners and cameras.
     pub scans: u64,
 }
 
@@ -75,6 +76,12 @@ impl Agent {
         fields.insert("device".into(), self.device.device.clone().into());
         fields.insert("station".into(), self.device.station.clone().into());
         fields
+    }
+
+    /// Frames of a camera that were kept, and triggers that came while too many waited for theirs.
+    pub fn shots(&self, camera: usize) -> (u64, u64) {
+        let missed = self.gates.get(camera).map_or(0, |(_, _, gate)| gate.missed);
+        (self.kept.get(camera).copied().unwrap_or(0), missed)
     }
 
     /// A code of a scanner; `now_us` is monotonic.
@@ -279,7 +286,9 @@ mod tests {
         assert!(agent.frame(0, &frame(50_000)).is_none(), "not settled");
         let kept = agent.frame(0, &frame(103_000)).unwrap().0;
         assert!(sent(&kept).1.contains(&("trigger".into(), "gpio".into())));
-        assert_eq!(agent.kept, [2]);
+        assert_eq!(agent.shots(0), (2, 0));
+        (0..10).for_each(|_| agent.edge(200_000));
+        assert_eq!(agent.shots(0), (2, 2));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::gpio::PiPins;
 use crate::health::Machine;
 use crate::publish::frames::depot;
 use crate::publish::kafka;
-use crate::sight::{Eyes, Reading};
+use crate::sight::{Eyes, Reading, fits};
 use crate::time::{DeviceClock, KernelSync, SyncProbe};
 use crate::{capture, scan, web};
 
@@ -244,7 +244,12 @@ fn barcodes(what: &str, settings: &Barcodes, frames: &[Vec<u8>]) -> Finding {
         return bad(&what, format!("no code was read in {} frames", frames.len()), act);
     };
     let word = symbology_word(best.symbology);
-    let said = format!("reads {word} {}, {:.1} pixels a module", best.text, best.px_per_module);
+    // A printed code must not write on the terminal of who looks.
+    let text = best.text.escape_debug();
+    let said = format!("reads {word} {text}, {:.1} pixels a module", best.px_per_module);
+    if !fits(&best.text) {
+        return bad(&what, said, "a code without control characters: one like this is counted, not sent");
+    }
     let need = if best.symbology == Symbology::Qr { MODULE_PX.1 } else { MODULE_PX.0 };
     if best.px_per_module < need {
         let act = "nearer, a longer lens or more pixels: 1.5 a module (QR 2) where the picture is sharp, 3 where it moves";

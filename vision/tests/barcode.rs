@@ -6,7 +6,7 @@ mod render;
 
 use render::{Chance, Code, code, render};
 use weir_contract::Code as ErrorCode;
-use weir_vision::barcode::{Method, NothingKnown, Reader, Reading, Symbology, Votes};
+use weir_vision::barcode::{Method, NothingKnown, Reader, Reading, Symbology};
 use weir_vision::boxes::Area;
 use weir_vision::decode::Frame;
 use weir_vision::stop::Stop;
@@ -147,39 +147,6 @@ fn a_stop_ends_the_search() {
     stop.stop();
     let error = Reader::new(&Symbology::ALL).read(&frame, &[], &NothingKnown, &stop).unwrap_err();
     assert_eq!(error.code(), ErrorCode::TooSlow);
-}
-
-fn reading(text: &str, read_count: u32, known: bool) -> Reading {
-    Reading {
-        symbology: Symbology::Ean13,
-        text: text.to_owned(),
-        method: Method::Thorough,
-        read_count,
-        known,
-        disputed: false,
-        px_per_module: 1.2,
-        points: vec![(0.0, 0.0), (100.0, 0.0)],
-    }
-}
-
-#[test]
-fn frames_vote() {
-    let mut votes = Votes::default();
-    assert!(votes.best(Symbology::Ean13).is_none());
-    votes.add(&[reading("a", 1, false)]);
-    assert!(votes.best(Symbology::Ean13).is_none(), "once is not enough");
-    votes.add(&[reading("b", 1, false)]);
-    votes.add(&[reading("a", 1, false), reading("b", 1, false)]);
-    assert!(votes.best(Symbology::Ean13).is_none(), "two against two");
-    votes.add(&[reading("a", 1, false)]);
-    assert_eq!(votes.best(Symbology::Ean13).map(|r| (&*r.text, r.read_count)), Some(("a", 3)));
-    votes.add(&[reading("k", 1, true)]);
-    assert_eq!(votes.best(Symbology::Ean13).map(|r| &*r.text), Some("k"), "a known text stands above");
-    assert!(votes.best(Symbology::Qr).is_none());
-    for number in 0..100 {
-        votes.add(&[reading(&number.to_string(), 1, false)]);
-    }
-    assert_eq!((votes.all().len(), votes.left_out()), (64, 39));
 }
 
 /// The bench's pictures at the size where every symbology is read: none wrong.

@@ -82,6 +82,16 @@ impl Edge {
                 )
             })
             .collect();
+        let cameras: BTreeMap<&str, _> = (0..)
+            .zip(&self.config.cameras)
+            .filter_map(|(number, c)| {
+                let (kept, missed) = self.agent.shots(number);
+                let mut state = serde_json::to_value(cameras.get(&c.name)?).ok()?;
+                state["kept"] = kept.into();
+                state["missed"] = missed.into();
+                Some((c.name.as_str(), state))
+            })
+            .collect();
         let sight: BTreeMap<&str, _> = (0..)
             .zip(&self.config.cameras)
             .filter_map(|(number, c)| Some((c.name.as_str(), self.eyes.as_ref()?.state(number)?)))
@@ -92,6 +102,7 @@ impl Edge {
             "device": self.config.device.device, "station": self.config.device.station, "pid": std::process::id(),
             "at": weir_contract::EventTime(self.clock.now_us()).to_string(), "health": base.fields(),
             "lanes": self.spool.states(), "cameras": cameras, "scanners": scanners, "sight": sight, "model": model,
+            "scans": self.agent.scans,
         });
         let path = status_path(&self.config.device.data);
         let draft = path.with_extension("new");

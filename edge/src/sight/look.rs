@@ -30,6 +30,8 @@ pub(super) struct Job {
 
 pub(super) struct Answer {
     pub codes: Vec<barcode::Reading>,
+    /// Looks for codes in which the library panicked.
+    pub panics: u64,
     /// None where there is no model.
     pub found: Option<Result<Vec<Told>>>,
 }
@@ -131,12 +133,14 @@ impl Worker<Job, Answer> for Look {
     fn work(&mut self, job: Job, stop: &Stop) -> Result<Answer> {
         let frame = decode(&job.bytes, &self.limits)?;
         let found = self.model.as_mut().map(|model| told::of_frame(model, &frame, stop));
-        let mut codes = Vec::new();
+        let (mut codes, mut panics) = (Vec::new(), 0);
         if let Some(Some((reader, reading))) = self.readers.get_mut(job.camera) {
             let labels = found.iter().flatten().flatten().filter(|t| &*t.label == BARCODE);
             let boxes: Vec<Area> = labels.map(Told::area).collect();
+            let before = reader.panics();
             codes = reading.read(reader, &frame, &boxes, stop)?;
+            panics = reader.panics() - before;
         }
-        Ok(Answer { codes, found })
+        Ok(Answer { codes, panics, found })
     }
 }

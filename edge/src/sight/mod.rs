@@ -1,12 +1,14 @@
 //! What a device sees in its own frames: codes for the scans, brands for the detections.
 //!
 //! In:   frames of cameras, whether each is kept; `[camera.barcodes]` and `[detect]`.
-//! Out:  [`Seen`], in the order of the frames.
+//! Out:  [`Seen`], for each camera in the order of its frames.
 //! Owns: the frames that wait, and one thread (a pool of `vision`) that looks at one after the other. `look` is
 //!       that thread's work, `tally` counts readings over frames.
 //!
 //! S1  Nothing here waits: the loop hands frames in and takes answers, scans and frames go on meanwhile.
-//! S2  `WAITING_MAX` frames wait; a newer one pushes the oldest out, counted.
+//! S2  One frame of each camera waits, the newest; the one that it replaces is counted. Cameras take turns, so
+//!     a frame's answer is there after at most as many looks as there are cameras, and the one that had begun:
+//!     rows of overloaded eyes are few, not old.
 //! S3  A frame's time is known until its answer was taken: heartbeats of what it may become stay behind it.
 //! S4  A frame that cannot be read, or takes longer than `LIMIT`, is counted and has no rows: it is not "saw
 //!     nothing".
@@ -16,7 +18,6 @@ mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use look::Reading;
 use look::{Answer, Job, Recipe};
 pub use tally::Sight;
 use tally::Tally;
+pub(crate) use tally::fits;
 #[cfg(test)]
 use tests::find;
 
@@ -38,8 +40,6 @@ use crate::capture::Gate;
 use crate::config::{Config, Detect, Trigger};
 use crate::time::DeviceTime;
 
-/// A frame of 256 KiB in each, of `frame_bytes` (at most 8 MiB) where a store is named.
-const WAITING_MAX: usize = 4;
 /// Frames that the thread may have: one, and one that took too long and has not seen its stop.
 const INSIDE_MAX: u64 = 2;
 /// Of one frame. Eyeballed: a hundred times what a slow device takes.
@@ -89,12 +89,16 @@ pub struct ModelName {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SightState {
     pub looked: u64,
-    /// Pushed out by newer frames.
+    /// Replaced by newer frames.
     pub dropped: u64,
     /// Images that are none, and frames that the model failed on or that took too long.
     pub refused: u64,
     /// Codes that were published.
     pub codes: u64,
+    /// Readings that could be no scanner's code: control characters, blank, too long.
+    pub unreadable: u64,
+    /// Looks for codes in which the library panicked; each read nothing.
+    pub panics: u64,
     /// Of the last frame; none where it was read.
     pub trouble: Option<String>,
 }
@@ -103,6 +107,7 @@ struct Camera {
     /// Which frames are read beside the kept ones, and the codes; none: no codes are read.
     codes: Option<(Option<Gate>, Tally)>,
     state: SightState,
+    waiting: Option<Wanted>,
 }
 
 /// The frame that is looked at.
@@ -116,7 +121,8 @@ pub struct Eyes {
     cameras: Vec<Camera>,
     model: Option<ModelName>,
     pool: Pool<Job, Answer>,
-    waiting: VecDeque<Wanted>,
+    /// The camera whose turn it is.
+    turn: usize,
     inside: Option<Inside>,
 }
 
@@ -169,9 +175,10 @@ impl Eyes {
                 (gate, Tally::new(b.agree_us, b.debounce_us))
             }),
             state: SightState::default(),
+            waiting: None,
         };
         let cameras = config.cameras.iter().map(camera).collect();
-        Ok(Some(Eyes { cameras, model: name, pool, waiting: VecDeque::new(), inside: None }))
+        Ok(Some(Eyes { cameras, model: name, pool, turn: 0, inside: None }))
     }
 
     pub fn model(&self) -> Option<&ModelName> {
@@ -196,16 +203,22 @@ impl Eyes {
     }
 
     pub fn put(&mut self, wanted: Wanted) {
-        if self.waiting.len() >= WAITING_MAX
-            && let Some(oldest) = self.waiting.pop_front()
-        {
-            self.cameras[oldest.camera].state.dropped += 1;
+        let Some(camera) = self.cameras.get_mut(wanted.camera) else { return };
+        if camera.waiting.replace(wanted).is_some() {
+            camera.state.dropped += 1;
         }
-        self.waiting.push_back(wanted);
     }
 
     pub fn busy(&self) -> bool {
-        self.inside.is_some() || !self.waiting.is_empty()
+        self.inside.is_some() || self.cameras.iter().any(|c| c.waiting.is_some())
+    }
+
+    /// The frame of the next camera that has one.
+    fn next(&mut self) -> Option<Wanted> {
+        let (before, from) = self.cameras.split_at_mut(self.turn);
+        let wanted = from.iter_mut().chain(before).find_map(|c| c.waiting.take())?;
+        self.turn = (wanted.camera + 1) % self.cameras.len();
+        Some(wanted)
     }
 
     /// The oldest frame within that may become a record of a lane.
@@ -215,7 +228,8 @@ impl Eyes {
             DETECTIONS => self.model.is_some() && w.kept.is_some(),
             _ => false,
         };
-        let within = self.inside.iter().map(|i| &i.wanted).chain(&self.waiting);
+        let waiting = self.cameras.iter().filter_map(|c| c.waiting.as_ref());
+        let within = self.inside.iter().map(|i| &i.wanted).chain(waiting);
         within.filter(may).map(|w| w.time).min_by_key(|t| t.boot_us)
     }
 
@@ -234,7 +248,7 @@ impl Eyes {
         }
         if self.inside.is_none()
             && self.pool.counts().inside() < INSIDE_MAX
-            && let Some(wanted) = self.waiting.pop_front()
+            && let Some(wanted) = self.next()
         {
             self.begin(wanted, now_us);
         }
@@ -251,7 +265,7 @@ impl Eyes {
                     all.push(self.judge(inside.wanted, answer));
                 }
                 None => {
-                    if let Some(wanted) = self.waiting.pop_front() {
+                    if let Some(wanted) = self.next() {
                         self.begin(wanted, now_us);
                     }
                 }
@@ -286,7 +300,8 @@ impl Eyes {
         };
         match answer {
             Err(why) => refused(why),
-            Ok(Answer { codes, found }) => {
+            Ok(Answer { codes, panics, found }) => {
+                own.state.panics += panics;
                 match found {
                     Some(Err(why)) => refused(why),
                     found => {
@@ -297,6 +312,7 @@ impl Eyes {
                 if let Some((_, tally)) = &mut own.codes {
                     seen.codes = tally.take(&codes, now_us);
                     own.state.codes += seen.codes.len() as u64;
+                    own.state.unreadable = tally.unreadable;
                 }
             }
         }

@@ -7,10 +7,15 @@
 //! Y1  A code is told when two looks agree on it, in one frame or in several within `agree`, or when one look
 //!     gave a code that the site knows. A reading that another one in its place outvotes counts for nothing.
 //! Y2  It is told again when it was not seen for `debounce`.
-//! Y3  At most `SIGHTS_MAX` codes are remembered; at the cap the one that was seen longest ago is forgotten.
+//! Y3  What could be no scanner's code (`scan::is_code`) is none here either, counted.
+//! Y4  At most `SIGHTS_MAX` codes are remembered; at the cap the one that was seen longest ago is forgotten.
 
 use weir_vision::barcode::{Reading, Symbology};
 
+use crate::scan::is_code;
+
+/// As long as a scanner's may be set to; a QR code holds 4,296 characters.
+const CODE_BYTES_MAX: usize = 4_096;
 const SIGHTS_MAX: usize = 64;
 
 /// A code that is sure.
@@ -33,11 +38,18 @@ pub(super) struct Tally {
     agree_us: i64,
     debounce_us: i64,
     codes: Vec<Known>,
+    /// Readings with control characters, blank or too long.
+    pub unreadable: u64,
+}
+
+/// Whether a code that a camera read is published.
+pub(crate) fn fits(text: &str) -> bool {
+    is_code(text, CODE_BYTES_MAX)
 }
 
 impl Tally {
     pub fn new(agree_us: i64, debounce_us: i64) -> Self {
-        Self { agree_us, debounce_us, codes: Vec::new() }
+        Self { agree_us, debounce_us, codes: Vec::new(), unreadable: 0 }
     }
 
     pub fn take(&mut self, readings: &[Reading], now_us: i64) -> Vec<Sight> {
@@ -45,6 +57,10 @@ impl Tally {
         self.codes.retain(|k| now_us - k.last_us < if k.told { debounce_us } else { agree_us });
         let mut told = Vec::new();
         for reading in readings.iter().filter(|r| !r.disputed) {
+            if !fits(&reading.text) {
+                self.unreadable += 1;
+                continue;
+            }
             let same =
                 |k: &&mut Known| k.sight.symbology == reading.symbology && k.sight.text == reading.text;
             let at = match self.codes.iter_mut().find(same) {
@@ -117,6 +133,16 @@ mod tests {
             let outvoted = Reading { disputed: true, ..reading("X", 2) };
             assert!(tally.take(&[outvoted], now).is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_no_code_is_counted_and_not_told() {
+        let mut tally = Tally::new(1_000, 1_000);
+        let long = "x".repeat(CODE_BYTES_MAX + 1);
+        let readings = ["\x1b[2J", "A\nB", "  ", &long].map(|text| reading(text, 2));
+        assert!(tally.take(&readings, 0).is_empty() && tally.codes.is_empty());
+        assert_eq!(tally.unreadable, 4);
+        assert_eq!(tally.take(&[reading(&long[1..], 2)], 0).len(), 1);
     }
 
     #[test]

@@ -316,11 +316,12 @@ fn wanted(number: i64, bytes: &[u8]) -> Wanted {
 const SLOW: &[u8] = b"slow";
 
 /// Looks as the device does, but the look at `SLOW` lasts until it is stopped.
-fn slow_at_one(rest: &str) -> Pool<Job, Answer> {
-    let barcodes = config(Path::new("none"), rest).cameras[0].barcodes.clone().unwrap();
+fn slow_at_one(config: &Config) -> Pool<Job, Answer> {
+    let barcodes: Vec<_> = config.cameras.iter().map(|c| c.barcodes.clone().unwrap()).collect();
     let settings = PoolSettings { threads: 1, queue_max: INSIDE_MAX as usize, limit: LIMIT * 30 };
     let make = move || -> Result<Box<dyn Worker<Job, Answer>>> {
-        let mut look = Recipe { model: None, readers: vec![Some(Reading::open(&barcodes)?)] }.look()?;
+        let readers = barcodes.iter().map(|b| Reading::open(b).map(Some)).collect::<Result<_>>()?;
+        let mut look = Recipe { model: None, readers }.look()?;
         Ok(Box::new(move |job: Job, stop: &Stop| {
             while !stop.is_stopped() {
                 if job.bytes != SLOW {
@@ -334,34 +335,64 @@ fn slow_at_one(rest: &str) -> Pool<Job, Answer> {
     Pool::start(settings, make).unwrap()
 }
 
+/// Eyes of `count` cameras that read codes.
+fn slow_eyes(count: usize) -> Eyes {
+    let codes = "[camera.barcodes]\nformats = ['EAN13']\n";
+    let cameras: Vec<String> = (0..count).map(|n| camera(&format!("name = 'c{n}'\n{codes}"))).collect();
+    let config = config(Path::new("none"), &cameras.concat());
+    let mut eyes = Eyes::open(&config).unwrap().unwrap();
+    eyes.pool = slow_at_one(&config);
+    eyes
+}
+
 #[test]
-fn newer_frames_push_older_ones_out_and_what_takes_too_long_is_given_up() {
-    let codes = camera("[camera.barcodes]\nformats = ['EAN13']\n");
-    let mut eyes = opened(&codes).unwrap().unwrap();
-    eyes.pool = slow_at_one(&codes);
+fn newer_frames_replace_older_ones_and_what_takes_too_long_is_given_up() {
+    let mut eyes = slow_eyes(1);
     let jpeg = belt(Some(EAN));
-    for number in 0..10 {
+    for number in 0..7 {
         eyes.put(wanted(number, if number == 6 { SLOW } else { &jpeg }));
     }
     assert_eq!(eyes.state(0).unwrap().dropped, 6);
-    assert_eq!(eyes.oldest(SCANS).map(|t| t.wall_us), Some(6_000), "the oldest that is left");
+    assert_eq!(eyes.oldest(SCANS).map(|t| t.wall_us), Some(6_000), "the newest is left");
     assert_eq!(eyes.oldest(DETECTIONS), None);
     // The thread takes one; after the limit it is given up.
     assert!(eyes.turn(0).is_none());
+    (7..10).for_each(|number| eyes.put(wanted(number, &jpeg)));
+    assert_eq!(eyes.state(0).unwrap().dropped, 8);
     let late = eyes.turn(LIMIT.as_micros() as i64 + 1).unwrap();
     assert_eq!((late.time.wall_us, late.codes.len()), (6_000, 0));
     let state = eyes.state(0).unwrap().clone();
     assert_eq!((state.looked, state.refused), (1, 1));
     assert!(state.trouble.unwrap().contains("not done within 20000 ms"));
-    assert_eq!(eyes.oldest(SCANS).map(|t| t.wall_us), Some(7_000), "the next one is within");
+    assert_eq!(eyes.oldest(SCANS).map(|t| t.wall_us), Some(9_000), "the newest one is within");
     let rest = eyes.settle(0);
     let times: Vec<i64> = rest.iter().map(|s| s.time.wall_us).collect();
-    assert_eq!(times, [7_000, 8_000, 9_000]);
-    assert_eq!(rest.iter().map(|s| s.codes.len()).sum::<usize>(), 1);
+    assert_eq!((times, rest[0].codes.len()), (vec![9_000], 1));
     assert!(!eyes.busy() && eyes.oldest(SCANS).is_none() && eyes.state(0).unwrap().trouble.is_none());
     eyes.put(wanted(10, b"no image"));
     assert_eq!(eyes.settle(0).len(), 1);
     assert_eq!(eyes.state(0).unwrap().refused, 2);
+}
+
+/// However fast the others are, a camera's frame waits for one look at each of them at most.
+#[test]
+fn cameras_take_turns() {
+    let mut eyes = slow_eyes(3);
+    let mut number = 0;
+    let mut order = Vec::new();
+    for _ in 0..7 {
+        // Cameras 0 and 1 have a new frame before each look, 1 always the older one; 2 has one in a while.
+        for camera in if order.len() % 3 == 1 { vec![2, 1, 0] } else { vec![1, 0] } {
+            number += 1;
+            eyes.put(Wanted { camera, ..wanted(number, b"no image") });
+        }
+        let wanted = eyes.next().unwrap();
+        assert!(number - wanted.time.wall_us / 1_000 < 3 * 3, "at most three looks old");
+        order.push(wanted.camera);
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2, 0]);
+    let dropped = [0, 1, 2].map(|camera| eyes.state(camera).unwrap().dropped);
+    assert_eq!(dropped, [4, 4, 0]);
 }
 
 #[test]

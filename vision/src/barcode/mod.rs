@@ -2,8 +2,7 @@
 //!
 //! In:   a frame, the boxes where a detector saw a code (none: the whole frame), what the site knows.
 //! Out:  readings: text, symbology, how it was read and how often, module size, where it stands.
-//! Owns: which readings are sure. `look` is one try at one view; `votes` counts over the frames of one
-//!       parcel.
+//! Owns: which readings of one frame are sure. `look` is one try at one view.
 //!
 //! C1  Only listed symbologies are tried. EAN-8 is none of them: readers find it inside other codes.
 //! C2  A reading is sure when two looks agree, or when one gives a code that the site knows. Every look
@@ -13,7 +12,6 @@
 //! C4  Looks go from cheap to thorough, and end as soon as something is sure.
 
 mod look;
-mod votes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,8 +20,6 @@ use weir_contract::Result;
 use crate::boxes::Area;
 use crate::decode::Frame;
 use crate::stop::Stop;
-
-pub use votes::Votes;
 
 /// Each side of a box grows by this part of it: a code needs its quiet zone. Eyeballed.
 const GROWN: f32 = 0.15;
@@ -112,7 +108,7 @@ pub struct Reading {
     pub symbology: Symbology,
     pub text: String,
     pub method: Method,
-    /// Looks that gave this text; over several frames their sum (`Votes`).
+    /// Looks that gave this text.
     pub read_count: u32,
     pub known: bool,
     /// Another text of the symbology was read as often or more in this place.
