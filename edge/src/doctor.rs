@@ -278,7 +278,9 @@ fn watched(camera: &crate::config::Camera, kept: &mut Vec<Vec<u8>>) -> Finding {
         Ok(started) => started,
         Err(e) => return bad(&what, e.what(), "the operating system"),
     };
-    let until = clock.monotonic() + WATCH + Duration::from_micros(camera.stall_us.cast_unsigned());
+    let stall = Duration::from_micros(camera.stall_us.cast_unsigned());
+    let begun = clock.monotonic();
+    let until = begun + WATCH + stall.max(capture::FIRST);
     let (mut size, mut largest, mut first) = ((0, 0), 0, None);
     while clock.monotonic() < until {
         while let Some(frame) = shared.take() {
@@ -293,6 +295,11 @@ fn watched(camera: &crate::config::Camera, kept: &mut Vec<Vec<u8>>) -> Finding {
             }
         }
         if first.is_some_and(|f| clock.monotonic() - f > WATCH) {
+            break;
+        }
+        // One that has ended or cannot be opened is not waited for.
+        let ended = first.is_none() && clock.monotonic() - begun > WATCH + stall;
+        if ended && shared.state().trouble.is_some() {
             break;
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -15,7 +15,7 @@ use weir_edge::config::Config;
 use weir_edge::doctor;
 use weir_edge::gpio::{PiPins, Pins};
 use weir_edge::run::play::Script;
-use weir_edge::run::{Edge, senders, status_path};
+use weir_edge::run::{Edge, last_status, senders};
 use weir_edge::sight::Eyes;
 use weir_edge::time::{AlwaysSynced, DeviceClock, KernelSync, SyncProbe};
 use weir_segments::RealDisk;
@@ -147,14 +147,9 @@ fn run(config: Config) -> Result<(), Error> {
 }
 
 fn status(config: &Config) -> Result<bool, Error> {
-    let path = status_path(&config.device.data);
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        Error::new(weir_contract::Code::BadFile, e.to_string())
-            .at(weir_contract::Place::Path(path.display().to_string()))
-            .act("operator: no agent has run here with these settings.")
-    })?;
-    println!("{}", text.trim_end());
-    let pid = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|s| s["pid"].as_u64());
+    let status = last_status(&config.device)?;
+    println!("{status:#}");
+    let pid = status["pid"].as_u64();
     let alive = pid.is_some_and(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists());
     if !alive {
         eprintln!("the agent that said this does not run any more");

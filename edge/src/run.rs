@@ -10,6 +10,7 @@
 
 pub mod play;
 mod report;
+pub use report::last_status;
 #[cfg(test)]
 mod tests;
 

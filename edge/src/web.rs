@@ -38,6 +38,15 @@ fn certificates(path: &str) -> Result<Vec<Certificate<'static>>> {
     Ok(found)
 }
 
+/// Whether a token goes over a network in the clear; this machine's own address is none.
+pub fn shows_token(url: &str) -> bool {
+    let Ok(url) = url.parse::<ureq::http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let own = host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme_str() == Some("http") && !own
+}
+
 /// A client. `whole` bounds a request with its answer, none where an answer goes on for ever; `silence`
 /// bounds how long the peer may say nothing.
 pub fn client(tls: &Tls, whole: Option<Duration>, silence: Duration) -> Result<ureq::Agent> {

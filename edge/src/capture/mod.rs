@@ -4,6 +4,8 @@
 //! Owns: one thread per camera, and its child process. The thread waits for bytes; a second one watches that
 //!       some come.
 //!
+//! `FIRST` in place of `stall` until the first frame of a life.
+//!
 //! | camera is | bytes                        | no frame for `stall`      | it ends                |
 //! |-----------|------------------------------|---------------------------|------------------------|
 //! | running   | frames to the queue          | killed, counted as stall  | begun again            |
@@ -41,6 +43,8 @@ use crate::time::{DeviceClock, DeviceTime};
 /// Newer frames push older ones out.
 const FRAMES_MAX: usize = 2;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// A sensor starts up, and ffmpeg looks at a stream for five seconds before it passes anything on.
+pub const FIRST: Duration = Duration::from_secs(15);
 
 /// A frame and when it came.
 #[derive(Debug, Clone)]
@@ -69,6 +73,8 @@ struct Inner {
     state: CameraState,
     /// Monotonic time of the last frame, or of the start.
     alive_us: i64,
+    /// Whether this life has had a frame.
+    begun: bool,
 }
 
 /// What the camera's thread and the agent share.
@@ -105,7 +111,7 @@ impl Shared {
 
     fn put(&self, frame: Frame) {
         let mut inner = self.inner();
-        inner.alive_us = frame.now_us;
+        (inner.alive_us, inner.begun) = (frame.now_us, true);
         inner.state.running = true;
         inner.state.trouble = None;
         while inner.frames.len() >= FRAMES_MAX {
@@ -138,6 +144,11 @@ fn open(camera: &Camera, stop: &Arc<AtomicBool>) -> Result<Box<dyn FrameSource>>
             Box::new(network::Stream::open(url, tls, Duration::from_micros(camera.stall_us.cast_unsigned()))?)
         }
     })
+}
+
+/// How long a camera may give no frame.
+fn patience_us(stall_us: i64, begun: bool) -> i64 {
+    if begun { stall_us } else { stall_us.max(FIRST.as_micros() as i64) }
 }
 
 /// A camera's thread.
@@ -212,7 +223,7 @@ impl Running {
         {
             let mut inner = self.shared.inner();
             inner.state.starts += 1;
-            inner.alive_us = self.now_us();
+            (inner.alive_us, inner.begun) = (self.now_us(), false);
         }
         let over = Arc::new(AtomicBool::new(false));
         let stalled = Arc::new(AtomicBool::new(false));
@@ -245,8 +256,9 @@ impl Running {
         }
         let said = source.finish();
         if stalled.load(Ordering::Relaxed) {
-            self.shared.inner().state.stalls += 1;
-            return format!("no frame for {} ms", self.camera.stall_us / 1_000);
+            let mut inner = self.shared.inner();
+            inner.state.stalls += 1;
+            return format!("no frame for {} ms", patience_us(self.camera.stall_us, inner.begun) / 1_000);
         }
         said.map_or(ended.clone(), |said| format!("{ended}: {said}"))
     }
@@ -258,14 +270,16 @@ impl Running {
         stalled: Arc<AtomicBool>,
     ) -> io::Result<thread::JoinHandle<()>> {
         let (shared, clock, stop) = (self.shared.clone(), self.clock.clone(), self.stop.clone());
-        // The first frame may take long: a sensor starts up.
-        let limit_us = self.camera.stall_us;
+        let stall_us = self.camera.stall_us;
         thread::Builder::new().name("watchdog".into()).spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(20));
                 let now = i64::try_from(clock.monotonic().as_micros()).unwrap_or(i64::MAX);
-                let silent = now - shared.inner().alive_us;
-                if silent > limit_us && !over.load(Ordering::Relaxed) {
+                let dead = {
+                    let inner = shared.inner();
+                    now - inner.alive_us > patience_us(stall_us, inner.begun)
+                };
+                if dead && !over.load(Ordering::Relaxed) {
                     stalled.store(true, Ordering::Relaxed);
                     kill();
                     return;

@@ -100,6 +100,14 @@ fn a_child_that_stalls_is_killed_and_begun_again() {
 }
 
 #[test]
+fn the_first_frame_may_take_longer_than_a_stall() {
+    let rig = Rig::shell("sleep 1; cat $F; sleep 1000");
+    assert_eq!(rig.frame().jpeg.bytes, test_jpeg(7, 2_000));
+    assert_eq!((patience_us(400_000, false), patience_us(400_000, true)), (15_000_000, 400_000));
+    assert_eq!(patience_us(20_000_000, false), 20_000_000);
+}
+
+#[test]
 fn a_child_that_ends_is_begun_again_with_pauses_and_says_why() {
     let rig = Rig::shell("echo 'no camera is attached' >&2; exit 3");
     let state = rig.until("several starts", |s| s.starts >= 3 && !s.running);

@@ -4,6 +4,7 @@
 //! Owns: names, defaults and limits of all settings; `docs/EDGE.md` lists them, and a test holds that page
 //!       to this code. Nothing is guessed: an unknown name is refused, with the nearest known one.
 
+mod pins;
 mod section;
 mod sight;
 mod store;
@@ -19,7 +20,8 @@ use weir_contract::{Code, Error, Place, Result};
 
 use crate::publish::http::HttpTarget;
 use crate::publish::kafka;
-use crate::web::Tls;
+use crate::web::{self, Tls};
+use pins::{lamp_pin, trigger_pin};
 use section::{Section, Source};
 pub use sight::{Barcodes, Detect, symbology_word};
 pub use store::{FrameStore, StoreAt};
@@ -219,16 +221,20 @@ fn read(root: Section<'_>) -> Config {
     let device = device(root.below("device"));
     let to = to(root.below("publish"));
     let frame_store = store::frame_store(root.below("frame_store"), &to);
-    let lanes = lanes(&root.below("topics"), root.below("spool"));
+    let lanes = lanes(root.below("topics"), root.below("spool"));
     let (lanes, group_us) = lanes;
     let gpio = root.below("gpio");
     let (trigger, lamp) = (trigger_pin(gpio.below("trigger")), lamp_pin(gpio.below("lamp")));
     gpio.done();
-    let scanners: Vec<Scanner> = root.each("scanner").into_iter().map(scanner).collect();
+    let mut names = BTreeSet::new();
+    let scanners: Vec<Scanner> = root.each("scanner").into_iter().map(|s| scanner(s, &mut names)).collect();
     let cameras = root.each("camera");
     let has_codes = !scanners.is_empty() || cameras.iter().any(|s| s.has("barcodes"));
-    let cameras: Vec<Camera> =
-        cameras.into_iter().map(|s| camera(s, trigger.is_some(), has_codes, frame_store.is_some())).collect();
+    let mut names = BTreeSet::new();
+    let cameras: Vec<Camera> = cameras
+        .into_iter()
+        .map(|s| camera(s, &mut names, trigger.is_some(), has_codes, frame_store.is_some()))
+        .collect();
     if let Some(largest) = cameras.iter().map(|c| c.frame_bytes_max as u64).max()
         && frame_store.is_some()
         && lanes[LANES.len() - 1].bytes < 2 * largest
@@ -313,6 +319,11 @@ fn to(section: Section<'_>) -> To {
                 section.wrong("token", e.what(), "a readable file or a set variable");
                 String::new()
             });
+            let insecure = section.flag("insecure").unwrap_or(false);
+            if !insecure && web::shows_token(&url) {
+                let what = "is plain HTTP to another host: everybody on the way reads the token";
+                section.wrong("url", what, "https, or publish.insecure = true");
+            }
             To::Http(HttpTarget { url, token, tls: tls(&section) })
         }
         _ => To::Spool,
@@ -329,7 +340,8 @@ fn tls(section: &Section<'_>) -> Tls {
     tls
 }
 
-fn lanes(topics: &Section<'_>, spool: Section<'_>) -> (Vec<LaneConfig>, i64) {
+fn lanes(topics: Section<'_>, spool: Section<'_>) -> (Vec<LaneConfig>, i64) {
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     let lanes = LANES.map(|(name, bytes, age_us)| {
         let own = spool.below(name);
         let lane = LaneConfig {
@@ -338,18 +350,32 @@ fn lanes(topics: &Section<'_>, spool: Section<'_>) -> (Vec<LaneConfig>, i64) {
             bytes: own.bytes("bytes").unwrap_or(bytes),
             age_us: own.span_us("age").unwrap_or(age_us),
         };
+        if let Some(other) = taken.insert(lane.topic.clone(), name) {
+            let what = format!("is `{}`, the topic of `{other}` too", lane.topic);
+            topics.wrong(name, &what, "a topic for each: their records have other columns");
+        }
         if lane.bytes < 64 << 10 {
             own.wrong("bytes", "is too little", "at least \"64 KiB\"");
         }
         own.done();
         lane
     });
+    topics.done();
     let group_us = spool.span_us("group").unwrap_or(50_000);
     spool.done();
     (lanes.into(), group_us)
 }
 
-fn scanner(section: Section<'_>) -> Scanner {
+/// The name under which health and `status` tell of a part.
+fn own_name(section: &Section<'_>, default: &str, names: &mut BTreeSet<String>) -> String {
+    let name = section.text("name").unwrap_or_else(|| default.into());
+    if !names.insert(name.clone()) {
+        section.wrong("name", &format!("is `{name}`, as another {default}'s"), "a name for each");
+    }
+    name
+}
+
+fn scanner(section: Section<'_>, names: &mut BTreeSet<String>) -> Scanner {
     let kinds = [("serial", 0), ("tcp", 1), ("hid", 2), ("stdin", 3), ("script", 4)];
     let kind = section.choice("kind", &kinds);
     if kind.is_none() {
@@ -381,7 +407,7 @@ fn scanner(section: Section<'_>) -> Scanner {
         (_, given) => Some(given.unwrap_or(100_000)),
     };
     let scanner = Scanner {
-        name: section.text("name").unwrap_or_else(|| "scanner".into()),
+        name: own_name(&section, "scanner", names),
         kind,
         symbology: section.text("symbology").unwrap_or_default(),
         chars_max: section.number("chars_max", 1, 4_096).unwrap_or(128) as usize,
@@ -392,7 +418,13 @@ fn scanner(section: Section<'_>) -> Scanner {
     scanner
 }
 
-fn camera(section: Section<'_>, has_pin: bool, has_codes: bool, stored: bool) -> Camera {
+fn camera(
+    section: Section<'_>,
+    names: &mut BTreeSet<String>,
+    has_pin: bool,
+    has_codes: bool,
+    stored: bool,
+) -> Camera {
     let kind = section.choice("kind", &[("command", 0), ("folder", 1), ("http", 2)]);
     if kind.is_none() {
         section.need("kind", "\"command\", \"folder\" or \"http\"");
@@ -427,8 +459,18 @@ fn camera(section: Section<'_>, has_pin: bool, has_codes: bool, stored: bool) ->
         2 if !has_codes => section.wrong("trigger", "is \"scan\", but there is no scanner", "[[scanner]]"),
         _ => {}
     }
+    let stall_us = section.span_us("stall").unwrap_or(2_000_000);
+    if let CameraKind::Folder { fps, .. } = kind
+        && 1e6 / fps >= stall_us as f64
+    {
+        section.wrong(
+            "fps",
+            "leaves a pause as long as `stall`: each frame would be a stall",
+            "a longer `stall`",
+        );
+    }
     let camera = Camera {
-        name: section.text("name").unwrap_or_else(|| "camera".into()),
+        name: own_name(&section, "camera", names),
         kind,
         trigger: match mode {
             0 => Trigger::Continuous { rate },
@@ -437,32 +479,9 @@ fn camera(section: Section<'_>, has_pin: bool, has_codes: bool, stored: bool) ->
         },
         idle_every_us: section.span_us("idle_every").unwrap_or(2_000_000),
         frame_bytes_max: frame_bytes.unwrap_or(most) as usize,
-        stall_us: section.span_us("stall").unwrap_or(2_000_000),
+        stall_us,
         barcodes: sight::barcodes(section.below("barcodes")),
     };
     section.done();
     camera
-}
-
-fn trigger_pin(section: Section<'_>) -> Option<TriggerPin> {
-    let there = section.is_there();
-    let pin = TriggerPin {
-        pin: section.number("pin", 0, 53).unwrap_or(0) as u8,
-        edge: section
-            .choice("edge", &[("rising", Edge::Rising), ("falling", Edge::Falling)])
-            .unwrap_or(Edge::Falling),
-        debounce_us: section.span_us("debounce").unwrap_or(5_000),
-    };
-    section.done();
-    there.then_some(pin)
-}
-
-fn lamp_pin(section: Section<'_>) -> Option<LampPin> {
-    let there = section.is_there();
-    let pin = LampPin {
-        pin: section.number("pin", 0, 53).unwrap_or(0) as u8,
-        active_high: section.choice("lit", &[("high", true), ("low", false)]).unwrap_or(true),
-    };
-    section.done();
-    there.then_some(pin)
 }

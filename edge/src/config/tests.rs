@@ -77,7 +77,8 @@ fn what_a_device_sees_decides_what_it_writes() {
     let detect = format!("{base}[detect]\nconfidence = 0.4\n{camera}");
     assert_eq!(writes(&detect), ["detections", "device_health", "frames"]);
     // A scan is a scan, whoever read it.
-    writes(&format!("{base}{camera}{codes}[[camera]]\nkind = 'folder'\npath = 'y'\ntrigger = 'scan'\n"));
+    let another = "[[camera]]\nname = 'c2'\nkind = 'folder'\npath = 'y'\ntrigger = 'scan'\n";
+    writes(&format!("{base}{camera}{codes}{another}"));
 
     let config = Config::parse("edge.toml", &format!("{base}{camera}{codes}")).unwrap();
     let read = config.cameras[0].barcodes.as_ref().unwrap();
@@ -90,6 +91,12 @@ fn what_a_device_sees_decides_what_it_writes() {
         (format!("{base}{camera}{codes}debonce = '1 s'\n"), "expected  `debounce`"),
         (format!("{base}{camera}barcode = {{ formats = ['QR'] }}\n"), "expected  `barcodes`"),
         (format!("{base}[detect]\n"), "there is no camera"),
+        (format!("{base}{camera}{camera}"), "`camera.name` is `camera`, as another camera's"),
+        (format!("{base}{}", "[[scanner]]\nname = 's'\nkind = 'stdin'\n".repeat(2)), "as another scanner's"),
+        (format!("{base}{camera}fps = 0.5\n"), "`camera.fps` leaves a pause as long as `stall`"),
+        (format!("{base}[topics]\nscans = 'x'\nframes = 'x'\n"), "`x`, the topic of `scans` too"),
+        (format!("{base}[topics]\nframes = 'scans'\n"), "`scans`, the topic of `scans` too"),
+        (format!("{base}[topics]\nscanz = 'x'\n"), "expected  `scans`"),
         (format!("{base}[detect]\nsha256 = 'abc'\n{camera}"), "`detect.sha256` is no sha256"),
         (format!("{base}[detect]\nmodle = 'x'\n{camera}"), "expected  `model`"),
         (format!("{base}[detect]\nconfidence = 1.5\n{camera}"), "detect.confidence"),
@@ -103,7 +110,7 @@ fn what_a_device_sees_decides_what_it_writes() {
 fn a_store_takes_frames_that_are_too_large_for_a_record() {
     let base =
         "device = { id = 'd', warehouse = 'W', station = 'S' }\n[[camera]]\nkind = 'folder'\npath = 'x'\n";
-    let http = "[publish]\nto = 'http'\nurl = 'http://weir:1'\ntoken = 'log'\n";
+    let http = "[publish]\nto = 'http'\nurl = 'https://weir:1'\ntoken = 'log'\n";
     let kafka = "[publish]\nto = 'kafka'\nbrokers = 'b:1'\n";
     let parse = |more: &str| {
         Config::parse("edge.toml", &format!("{base}{more}")).unwrap_or_else(|e| panic!("{}", e[0]))
@@ -114,7 +121,7 @@ fn a_store_takes_frames_that_are_too_large_for_a_record() {
     let beside = parse(&format!("{http}[frame_store]\n"));
     let store = beside.frame_store.unwrap();
     assert_eq!((store.inline_bytes, beside.cameras[0].frame_bytes_max), (256 << 10, 8 << 20));
-    assert!(matches!(&store.at, StoreAt::Http(t) if t.url == "http://weir:1" && t.token == "log"));
+    assert!(matches!(&store.at, StoreAt::Http(t) if t.url == "https://weir:1" && t.token == "log"));
     let other = parse(&format!(
         "{http}[frame_store]\nto = 'https://store:2'\ntoken = 'own'\ninline_bytes = '64 KiB'\n"
     ));
@@ -205,6 +212,24 @@ fn secrets_are_looked_up_and_never_shown() {
     std::fs::write(&path, "hush\n").unwrap();
     let config = Config::parse("edge.toml", &http(&format!("file:{}", path.display()))).unwrap();
     assert!(matches!(&config.to, To::Http(target) if target.token == "hush"));
+    for (url, shown) in [
+        ("http://weir:8080", true),
+        ("http://10.0.0.1/x", true),
+        ("http://127.0.0.1.example:1", true),
+        ("http://localhost@weir:8080", true),
+        ("HTTP://weir:8080", true),
+        ("http://127.0.0.9:8080", false),
+        ("http://[::1]:8080", false),
+        ("http://localhost:8080/", false),
+        ("https://weir:8443", false),
+    ] {
+        let plain = http("t").replace("https://weir:8443", url);
+        assert_eq!(errors(&plain).iter().any(|e| e.contains("reads the token")), shown, "{url}");
+        assert!(
+            errors(&plain.replace("to = \"http\"", "to = \"http\"\ninsecure = true")).is_empty(),
+            "{url}"
+        );
+    }
     let missing = errors(&http("env:WEIR_NO_SUCH_VARIABLE"));
     assert!(missing[0].contains("publish.token"), "{missing:?}");
 }

@@ -4,14 +4,56 @@
 //! Owns: nothing. A part that is not looked at says nothing: left out, not 0.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use weir_contract::{Code, Error, EventTime, Place, Result};
 
 use super::{Edge, status_path};
 use crate::capture::CameraState;
+use crate::config::Device;
 use crate::health::{Health, Machine};
 use crate::publish::Publisher;
 use crate::sight::Eyes;
+
+/// Where systemd keeps what the service says (`RuntimeDirectory` of deploy/weir-edge.service); only the service
+/// itself is told so by its environment.
+const SERVICE_FOLDER: &str = "/run/weir-edge";
+
+/// What an agent of this device last said of itself, as the service or by hand.
+///
+/// # Errors
+/// `W0201` where none did, or this user may not read it.
+pub fn last_status(device: &Device) -> Result<Value> {
+    let beside = device.data.join("status.json");
+    newest(
+        &[status_path(&device.data), Path::new(SERVICE_FOLDER).join("status.json"), beside],
+        &device.device,
+    )
+}
+
+fn newest(paths: &[PathBuf], device: &str) -> Result<Value> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut refused = Vec::new();
+    for path in paths {
+        match std::fs::read_to_string(path) {
+            Ok(text) => found.extend(serde_json::from_str(&text).ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => refused.push((path, e)),
+        }
+    }
+    // Another device's agent may run on this machine too.
+    found.retain(|status| status["device"] == device);
+    let at = |status: &Value| status["at"].as_str().and_then(EventTime::parse).map(|t| t.0);
+    found.into_iter().max_by_key(at).ok_or_else(|| match refused.first() {
+        Some((path, e)) => Error::new(Code::BadFile, e.to_string())
+            .at(Place::Path(path.display().to_string()))
+            .act("operator: as root, or as the agent's user."),
+        None => Error::new(Code::BadFile, format!("no agent of `{device}` has said how it is"))
+            .at(Place::Path(paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")))
+            .act("operator: no agent has run here with these settings."),
+    })
+}
 
 impl Edge {
     pub(super) fn health(&mut self, now: i64) {
@@ -108,5 +150,32 @@ impl Edge {
         let draft = path.with_extension("new");
         let text = format!("{status:#}\n");
         let _only_for_people = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_word_of_this_device_is_told_wherever_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, device: &str, second: &str| {
+            let status = json!({ "device": device, "at": format!("2026-03-02T07:00:{second}Z"), "by": name });
+            std::fs::write(path(name), status.to_string()).unwrap();
+        };
+        let paths = ["service", "beside", "torn", "none"].map(path);
+        let none = newest(&paths, "d1").unwrap_err();
+        assert!(none.code() == Code::BadFile && none.to_string().contains("no agent of `d1`"), "{none}");
+        std::fs::write(path("torn"), "{").unwrap();
+        write("service", "d2", "09");
+        assert!(newest(&paths, "d1").is_err(), "another device's");
+        write("beside", "d1", "01");
+        assert_eq!(newest(&paths, "d1").unwrap()["by"], "beside");
+        write("service", "d1", "01.5");
+        assert_eq!(newest(&paths, "d1").unwrap()["by"], "service");
+        write("beside", "d1", "02");
+        assert_eq!(newest(&paths, "d1").unwrap()["by"], "beside");
     }
 }
