@@ -319,17 +319,22 @@ fn to(section: Section<'_>) -> To {
                 section.wrong("token", e.what(), "a readable file or a set variable");
                 String::new()
             });
-            let insecure = section.flag("insecure").unwrap_or(false);
-            if !insecure && web::shows_token(&url) {
-                let what = "is plain HTTP to another host: everybody on the way reads the token";
-                section.wrong("url", what, "https, or publish.insecure = true");
-            }
+            hide_token(&section, "url", Some(&url), "publish");
             To::Http(HttpTarget { url, token, tls: tls(&section) })
         }
         _ => To::Spool,
     };
     section.done();
     to
+}
+
+/// Refuses a token that everybody on the way could read, unless the table says that nobody minds.
+fn hide_token(section: &Section<'_>, name: &str, url: Option<&str>, table: &str) {
+    let insecure = section.flag("insecure").unwrap_or(false);
+    if !insecure && url.is_some_and(web::shows_token) {
+        let what = "is plain HTTP to another host: everybody on the way reads the token";
+        section.wrong(name, what, &format!("https, or {table}.insecure = true"));
+    }
 }
 
 fn tls(section: &Section<'_>) -> Tls {

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::section::Section;
-use super::{FRAME_BYTES, To, tls};
+use super::{FRAME_BYTES, To, hide_token, tls};
 use crate::publish::http::HttpTarget;
 use crate::publish::kafka;
 
@@ -49,6 +49,7 @@ pub fn frame_store(section: Section<'_>, log: &To) -> Option<FrameStore> {
         section.wrong("inline_bytes", "is more than the log takes", &expected);
     }
     let own = (section.text("token"), tls(&section));
+    hide_token(&section, "to", text.as_deref().filter(|t| t.starts_with("http:")), "frame_store");
     let at = match (text, log) {
         (Some(text), _) if text.starts_with("http:") || text.starts_with("https:") => {
             let token = match (own.0, log) {

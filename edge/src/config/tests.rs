@@ -136,7 +136,11 @@ fn a_store_takes_frames_that_are_too_large_for_a_record() {
 
     for (more, word) in [
         (format!("{kafka}[frame_store]\n"), "`frame_store.to` is missing"),
-        (format!("{kafka}[frame_store]\nto = 'http://store'\n"), "`frame_store.token` is missing"),
+        (format!("{kafka}[frame_store]\nto = 'https://store'\n"), "`frame_store.token` is missing"),
+        (
+            format!("{kafka}[frame_store]\nto = 'http://store'\ntoken = 'own'\n"),
+            "https, or frame_store.insecure = true",
+        ),
         (format!("{kafka}[frame_store]\nto = '/x'\ninline_bytes = '1 MiB'\n"), "more than the log takes"),
         (format!("{http}[frame_store]\ninline_bytes = '1 MiB'\n"), "more than the log takes"),
         (format!("{http}[frame_store]\ninline = '1 KiB'\n"), "expected  one of"),
