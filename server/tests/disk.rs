@@ -7,8 +7,11 @@
 #[allow(dead_code, reason = "shared with the tests of the command line")]
 mod rig;
 
+#[path = "edge_log/port.rs"]
+mod port;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -360,7 +363,7 @@ fn a_full_disk_under_the_log_server() {
     let rig = Rig::new();
     let small = Small::new(&rig, "small");
     rig.write("tokens", &format!("d1 {DIGEST} W1\n"));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port::free_port();
     let (listen, log) = (format!("127.0.0.1:{port}"), format!("log:{}", rig.text("small/log")));
     let args = ["log-server", "--tokens", "tokens", "--topics", "scans", "--listen", &listen, "--log", &log];
     let server = rig.start(&args);

@@ -13,6 +13,11 @@ use std::time::Duration;
 use serde_json::Value;
 use weir_contract::{Clock, EventTime, WallClock};
 
+#[path = "port.rs"]
+mod port;
+
+use port::free_port;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Codes that the scanner reads in a second.
@@ -86,11 +91,6 @@ pub struct Site {
     pub door: u16,
     pub token: String,
     scanner: u16,
-}
-
-/// A port that nobody has now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 const TOKEN: &str = "4b1d-of-no-use-elsewhere";
@@ -317,7 +317,7 @@ impl Server {
             site.token
         );
         until("server", || {
-            assert!(server.running(), "the server ended");
+            assert!(server.running(), "the server ended: {}", site.said());
             connect(site.port)
                 .and_then(|mut s| ask(&mut s, &request))
                 .is_some_and(|(status, _)| status == 200)
