@@ -4,6 +4,7 @@
 //! records. Two isolation levels, because librdkafka answers "the end" by the client's: the high
 //! watermark to one that reads uncommitted, the last stable offset to one that reads committed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -18,6 +19,8 @@ pub struct Asker {
     client: BaseConsumer<Context>,
     topic: String,
     health: Health,
+    /// The topic answered once: a broker that starts again may not know it for a moment.
+    known: AtomicBool,
 }
 
 impl Asker {
@@ -28,7 +31,12 @@ impl Asker {
             Context { health: health.clone() },
         )
         .map_err(|e| fault::of(&e, "connecting to Kafka"))?;
-        Ok(Self { client, topic: options.topic.clone(), health: health.clone() })
+        Ok(Self {
+            client,
+            topic: options.topic.clone(),
+            health: health.clone(),
+            known: AtomicBool::new(false),
+        })
     }
 
     /// Partition numbers, ascending. `W0404` where the topic does not exist.
@@ -61,10 +69,15 @@ impl Asker {
         match answer {
             Ok(ends) => {
                 self.health.well();
+                self.known.store(true, Ordering::Relaxed);
                 Ok(ends)
             }
             Err(e) => {
-                let error = fault::of(&e, &format!("asking for the end of {}/{partition}", self.topic));
+                let mut error = fault::of(&e, &format!("asking for the end of {}/{partition}", self.topic));
+                if error.code() == Code::NoTopic && self.known.load(Ordering::Relaxed) {
+                    // Where it is gone for good the reader hears so; a topic made anew has another identity.
+                    error = Error::new(Code::Connect, error.what());
+                }
                 if error.code() == Code::Connect {
                     self.health.trouble(error.clone());
                 }
