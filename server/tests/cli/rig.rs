@@ -61,7 +61,7 @@ impl Rig {
     /// Starts a command that goes on by itself.
     pub fn start(&self, args: &[&str]) -> Running {
         let child = self.command(args).spawn().unwrap();
-        Running { child: Some(child) }
+        Running { child: Some(child), what: args.join(" ") }
     }
 
     /// Runs a command to its end, whatever that is.
@@ -80,6 +80,7 @@ impl Rig {
 /// A child that never outlives its test.
 pub struct Running {
     child: Option<Child>,
+    what: String,
 }
 
 impl Running {
@@ -105,7 +106,8 @@ impl Running {
         });
         if waited.recv_timeout(PATIENCE).is_err() {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-            panic!("a command did not end in {PATIENCE:?}");
+            let said = String::from_utf8_lossy(&reader.join().unwrap().stderr).into_owned();
+            panic!("weir {} did not end in {PATIENCE:?}\n{said}", self.what);
         }
         let Output { status, stdout, stderr } = reader.join().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
