@@ -62,6 +62,48 @@ fn records(site: &Site, topic: &str) -> Vec<(BTreeMap<String, String>, Vec<u8>)>
     all.filter(|(headers, _)| !headers.contains_key(wire::HEARTBEAT)).collect()
 }
 
+/// Each brand that was seen is an event.
+const SEEN: &str = "
+CREATE TABLE detections (
+    event_id TEXT NOT NULL, warehouse TEXT NOT NULL, station TEXT NOT NULL, captured_at TIMESTAMP NOT NULL,
+    brand TEXT, WATERMARK FOR captured_at AS captured_at - INTERVAL '3 seconds'
+) WITH (type = 'source', topic = 'detected', format = 'json', until = 'end') PARTITIONED BY (warehouse);
+
+CREATE RULE seen WITH (kind = 'event', key = 'station, event_id') AS
+SELECT warehouse, station, event_id, captured_at AS event_time, 'brand' AS reason, brand AS seen_brand
+FROM detections WHERE brand IS NOT NULL;
+";
+
+/// What was seen has its picture, and keeps the frame itself, wherever that was.
+fn evidence(site: &Site, log: &str, stored: Option<&str>) {
+    std::fs::write(site.path("seen.sql"), SEEN).unwrap();
+    let run = site.weir(&["run", "seen.sql", "--log", log, "--data", "seen"]).output().unwrap();
+    assert!(run.status.success(), "{}", said(&run));
+    let events = site.weir(&["tail", "dev.events.seen", "--log", log, "--data", "seen"]).output().unwrap();
+    let events = String::from_utf8_lossy(&events.stdout).lines().count();
+    let topics = ["dev.events.seen", "--detections", "detected", "--out", "evidence", "--log", log];
+    let mut keep = site.weir(&[&["evidence"], &topics[..]].concat());
+    if let Some(folder) = stored {
+        keep.args(["--stored", folder]);
+    }
+    let kept = keep.output().unwrap();
+    assert!(kept.status.success(), "{}", said(&kept));
+    let pictures = String::from_utf8_lossy(&kept.stdout).lines().count();
+    assert!(events >= 5 && pictures == events, "{pictures} pictures of {events} events\n{}", said(&kept));
+
+    let store = Store::new(site.path("evidence/frames"));
+    let (mut whole, mut by_uri) = (0, 0);
+    for (headers, _) in records(site, "frames") {
+        if let Ok(bytes) = store.get(&format!("sha256:{}", headers["frame_id"]), 1 << 20) {
+            assert!(bytes.starts_with(b"\xff\xd8"));
+            whole += 1;
+            by_uri += u64::from(headers.contains_key("frame_uri"));
+        }
+    }
+    let large = records(site, "frames").iter().any(|(headers, _)| headers.contains_key("frame_uri"));
+    assert!(whole > 0 && (by_uri > 0) == large, "{whole} kept frames, {by_uri} of them by uri");
+}
+
 /// An agent plays the pictures; gives the detections, without what is made by chance at each start.
 fn detections(way: Way, on_device: bool) -> Vec<Value> {
     let site = Site::new();
@@ -130,6 +172,7 @@ fn detections(way: Way, on_device: bool) -> Vec<Value> {
         let counts = &summary["sources"]["frames"];
         assert_eq!((&counts["processed"], &counts["late"]), (&count.into(), &0.into()), "{summary}");
         assert_eq!(summary["rejected_images"], serde_json::json!({}), "{summary}");
+        evidence(&site, &log, (way == Way::Folder).then_some(folder.as_str()));
         let tail = site.weir(&["tail", "detected", "--log", &log, "--data", "run"]).output().unwrap();
         assert!(tail.status.success(), "{}", said(&tail));
         tail.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect::<Vec<_>>()
