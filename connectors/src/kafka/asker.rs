@@ -17,6 +17,7 @@ use super::{fault, topic_id};
 /// Asks about one topic. Methods block for the timeout given at most.
 pub struct Asker {
     client: BaseConsumer<Context>,
+    servers: String,
     topic: String,
     health: Health,
     /// The topic answered once: a broker that starts again may not know it for a moment.
@@ -33,6 +34,7 @@ impl Asker {
         .map_err(|e| fault::of(&e, "connecting to Kafka"))?;
         Ok(Self {
             client,
+            servers: options.bootstrap.clone(),
             topic: options.topic.clone(),
             health: health.clone(),
             known: AtomicBool::new(false),
@@ -42,9 +44,9 @@ impl Asker {
     /// Partition numbers, ascending. `W0404` where the topic does not exist.
     pub fn partitions(&self, timeout: Duration) -> Result<Vec<u32>> {
         self.drain();
-        let doing = format!("asking for topic {}", self.topic);
-        let metadata =
-            self.client.fetch_metadata(Some(&self.topic), timeout).map_err(|e| fault::of(&e, &doing))?;
+        let doing = format!("asking {} for topic {}", self.servers, self.topic);
+        let answer = self.client.fetch_metadata(Some(&self.topic), timeout);
+        let metadata = answer.map_err(|e| self.why(fault::of(&e, &doing), &doing))?;
         let topic = metadata.topics().iter().find(|t| t.name() == self.topic);
         let topic = topic.ok_or_else(|| Error::new(Code::NoTopic, format!("{doing}: it is unknown")))?;
         if let Some(code) = topic.error() {
@@ -117,12 +119,20 @@ impl Asker {
         Ok((start, end))
     }
 
+    /// An answer that did not come says less than the connection: a name that is not known, a closed port.
+    fn why(&self, error: Error, doing: &str) -> Error {
+        self.drain();
+        match self.health.get().filter(|_| error.code() == Code::Connect) {
+            Some(cause) => Error::new(Code::Connect, format!("{doing}: {}", cause.what())),
+            None => error,
+        }
+    }
+
     /// Takes waiting log and error events, which would pile up otherwise.
     fn drain(&self) {
         for _ in 0..64 {
-            if self.client.poll(Duration::ZERO).is_none() {
-                break;
-            }
+            // Nothing is what an empty queue gives, and a log line that was taken: neither is a reason to end.
+            drop(self.client.poll(Duration::ZERO));
         }
     }
 }
@@ -131,4 +141,20 @@ impl Asker {
 pub fn number(partition: u32) -> Result<i32> {
     i32::try_from(partition)
         .map_err(|_| Error::new(Code::NoTopic, format!("there is no partition {partition}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_not_there_is_named_with_the_cause() {
+        let asker =
+            Asker::new(&KafkaOptions::new("127.0.0.1:1", "scans"), false, &Health::default()).unwrap();
+        let error = asker.partitions(Duration::from_secs(2)).unwrap_err();
+        assert_eq!(error.code(), Code::Connect, "{error}");
+        for words in ["asking 127.0.0.1:1 for topic scans", "Connection refused"] {
+            assert!(error.what().contains(words), "{words}: {error}");
+        }
+    }
 }
