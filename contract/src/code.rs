@@ -81,7 +81,7 @@ codes! {
     Expression = 305, Author, false, "an expression failed on a whole batch", "rule author.";
     ControlLog = 306, Operator, false, "the control log cannot be read or written", "operator: see the cause.";
 
-    Connect = 401, Peer, true, "a peer cannot be reached", "operator, if it lasts. weir goes on trying.";
+    Connect = 401, Peer, true, "a peer cannot be reached", "operator, if it lasts. A program that runs waits and goes on by itself.";
     Refused = 402, Operator, false, "a peer refused the request", "operator: rights, names and settings of the peer.";
     Retention = 403, Operator, false, "the log no longer holds a position that is needed", "operator: raise the retention, or start cold.";
     NoTopic = 404, Operator, false, "a topic does not exist", "operator: create it.";
@@ -93,7 +93,7 @@ codes! {
     Damaged = 502, Operator, false, "stored bytes fail their checksum", "operator: an older copy is used where there is one.";
     Locked = 503, Operator, false, "another process writes here", "operator: stop the other process.";
     NoCheckpoint = 504, Operator, false, "no whole checkpoint is left", "operator: start cold from the logs.";
-    DiskFull = 505, Operator, true, "the disk is full", "operator: free space. weir pauses and goes on by itself.";
+    DiskFull = 505, Operator, true, "the disk is full", "operator: free space. A program that runs waits and goes on by itself.";
 
     TestFailed = 601, Author, false, "a rule test does not give what it expects", "rule author.";
     BadTest = 602, Author, false, "a rule test is not valid", "rule author.";
