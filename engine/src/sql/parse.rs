@@ -309,7 +309,9 @@ impl Reading {
             TableKind::Reference => {
                 let what = format!("`{}` is a reference table: its rows live in the database", table.name);
                 let error = Error::new(Code::BadOption, what).at(table_at);
-                self.errors.push(error.expected("weir apply, or any SQL client of that database"));
+                self.errors.push(error.expected(
+                    "--reference FILE.sql for a new database, any SQL client of one that is there",
+                ));
             }
             TableKind::Memory => match rows(&spec, &columns, table) {
                 Ok(rows) => table.rows.extend(rows),

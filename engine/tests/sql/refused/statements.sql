@@ -129,5 +129,5 @@ INSERT INTO labels SELECT k, k FROM a;
 INSERT INTO r VALUES ('k', 1.0, 'g');
 --> W0204  statements.sql:129:13
 -->   `r` is a reference table: its rows live in the database
--->   expected  weir apply, or any SQL client of that database
+-->   expected  --reference FILE.sql for a new database, any SQL client of one that is there
 -->   act       author of the script. Nothing was started.
