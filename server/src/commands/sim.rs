@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weir_contract::{Code, Error, Place, Result, WallClock};
+use weir_contract::{Error, Result, WallClock};
 use weir_engine::run::Stop;
 use weir_sim::{Day, DayOptions};
 
@@ -78,6 +78,6 @@ pub fn run(args: Args) -> Done {
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
-    std::fs::write(file, text)
-        .map_err(|e| Error::new(Code::Io, e.to_string()).at(Place::Path(file.display().to_string())))
+    let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    folder.and_then(|()| std::fs::write(file, text)).map_err(|e| Error::of_io(&e, file))
 }
