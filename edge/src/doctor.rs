@@ -87,10 +87,10 @@ fn disk(data: &Path) -> Finding {
         std::fs::remove_file(&path)?;
         Ok(slowest)
     };
-    let free = Machine::read(data).disk_free.unwrap_or(0) >> 20;
     match try_it() {
         Err(e) => bad("disk", format!("{}: {e}", data.display()), "space, rights and health of the card"),
-        Ok(slowest) => synced(free, slowest),
+        // Asked of a folder that is there now.
+        Ok(slowest) => synced(Machine::read(data).disk_free.unwrap_or(0) >> 20, slowest),
     }
 }
 
@@ -358,7 +358,7 @@ mod tests {
         std::fs::create_dir(&frames).unwrap();
         std::fs::write(frames.join("1.jpg"), crate::capture::test_jpeg(1, 100)).unwrap();
         let text = format!(
-            "device = {{ id = \"d\", warehouse = \"W\", station = \"S\", data = \"{}\" }}\n\
+            "device = {{ id = \"d\", warehouse = \"W\", station = \"S\", data = \"{}/spool\" }}\n\
              publish = {{ to = \"http\", url = \"http://127.0.0.1:9\", token = \"t\" }}\n\
              clock = {{ trust = \"always\" }}\n\
              [[scanner]]\nkind = \"serial\"\npath = \"/dev/no-such-scanner\"\n\
@@ -370,6 +370,11 @@ mod tests {
         let findings = examine(&Config::parse("edge.toml", &text).unwrap());
         let of = |what: &str| findings.iter().find(|f| f.what == what).unwrap();
         assert!(of("disk").said.contains("slowest of 8 syncs"), "{:?}", of("disk"));
+        assert!(
+            !of("disk").said.starts_with("0 MiB"),
+            "of a folder that was made just now: {:?}",
+            of("disk")
+        );
         assert_eq!(of("clock").act, None);
         assert!(of("log").act.is_some() && of("scanner scanner").act.is_some(), "{findings:?}");
         assert!(of("camera camera").said.starts_with("64 × 48"), "{:?}", of("camera camera"));
