@@ -114,6 +114,12 @@ pub fn run(args: Args) -> Done {
 
     let keep = Retain { spans: args.retain, bytes: args.retain_bytes };
     keep.check(&args.topics)?;
+    let failed = |e: std::io::Error| {
+        Error::new(Code::Usage, format!("cannot listen at {}: {e}", args.listen))
+            .expected("--listen with an address of this machine, and a port that is free")
+    };
+    let listener = TcpListener::bind(args.listen).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
 
     let connector = LogConnector::new(folder.clone(), Roots::new([])?, Arc::new(WallClock));
     let partitions = partitions(&connector, &args.topics, args.partitions)?;
@@ -143,9 +149,6 @@ pub fn run(args: Args) -> Done {
     };
     let log = Log::new(topics, grants, limits, Arc::new(WallClock))?;
     let log = log.with_frames(Frames::new(store, args.frame_bytes.into()));
-    let failed = |e: std::io::Error| Error::new(Code::Io, format!("{}: {e}", args.listen));
-    let listener = TcpListener::bind(args.listen).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
     let stop = Stop::default();
     stop::on_signal(&stop)?;
     eprintln!("weir log-server at {address}: {} for {devices} devices{storing}", args.topics.join(", "));

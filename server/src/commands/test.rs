@@ -14,7 +14,7 @@ pub struct Args {
     /// Program folders, folders in one, or files named *.test.sql
     #[arg(default_value = "rules")]
     paths: Vec<PathBuf>,
-    /// Folder or file of the program; default: the outermost folder of scripts around each path
+    /// Folder or file of the program; default: the innermost folder around each path that is a whole one
     #[arg(long)]
     program: Option<PathBuf>,
     /// Runs only tests whose name or file name holds this
@@ -33,8 +33,7 @@ pub fn run(args: Args) -> Done {
     let mut errors: Vec<Error> = Vec::new();
     let mut written: Vec<String> = Vec::new();
     for path in &args.paths {
-        let program = args.program.clone().unwrap_or_else(|| program_of(path));
-        let rules = RuleTests::new(&load(&program)?)?;
+        let rules = rules_of(args.program.as_deref(), path)?;
         let found = test_files(path)?;
         if found.is_empty() {
             return Err(Error::new(Code::BadFile, "there is no rule test")
@@ -59,6 +58,11 @@ pub fn run(args: Args) -> Done {
             }
             done.extend(outcomes);
         }
+    }
+    if let Some(filter) = args.filter.filter(|_| done.is_empty() && errors.is_empty()) {
+        return Err(Error::new(Code::Usage, format!("no test has '{filter}' in its name or file name"))
+            .expected("a part of what `weir test` prints")
+            .into());
     }
     let count = |which: fn(&Verdict) -> bool| done.iter().filter(|o| which(&o.verdict)).count();
     let passed = count(|v| matches!(v, Verdict::Passed));
@@ -85,26 +89,43 @@ pub fn run(args: Args) -> Done {
     Ok(u8::from(!ok))
 }
 
-/// The outermost folder around a path that still holds scripts.
-fn program_of(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let start = if path.is_dir() { Some(absolute.as_path()) } else { absolute.parent() };
-    let mut depth = 0;
-    let mut at = start;
-    while let Some(above) = at.and_then(Path::parent).filter(|f| holds_script(f)) {
-        depth += 1;
-        at = Some(above);
+/// The rules of the program that was named, else of the innermost folder that is a whole one: a part of a
+/// program lacks tables, and a script that lies beside a program is none of its own.
+fn rules_of(program: Option<&Path>, path: &Path) -> Result<RuleTests, Vec<Error>> {
+    let read = |folder: &Path| RuleTests::new(&load(folder).map_err(|e| vec![e])?);
+    if let Some(program) = program {
+        return read(program);
     }
-    // In the words of the caller, so that messages show the path as it was given.
-    let mut shown =
-        if path.is_dir() { path.to_path_buf() } else { path.parent().unwrap_or(Path::new("")).into() };
-    for _ in 0..depth {
+    let mut folders = folders_around(path).into_iter();
+    let mut rules = folders.next().map_or_else(|| read(path), |innermost| read(&innermost));
+    while rules.is_err()
+        && let Some(above) = folders.next()
+    {
+        rules = read(&above);
+    }
+    rules
+}
+
+/// The folder of a path, then those above as long as they hold scripts; in the words of the caller, so that
+/// messages show the path as it was given.
+fn folders_around(path: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let (mut at, mut shown) = match path.is_dir() {
+        true => (Some(absolute.as_path()), path.to_path_buf()),
+        false => (absolute.parent(), path.parent().unwrap_or(Path::new("")).into()),
+    };
+    let mut folders = Vec::new();
+    loop {
+        folders.push(if shown.as_os_str().is_empty() { ".".into() } else { shown.clone() });
+        at = at.and_then(Path::parent).filter(|folder| holds_script(folder));
+        if at.is_none() {
+            return folders;
+        }
         shown = match (shown.parent(), shown.file_name()) {
             (Some(above), Some(name)) if name != ".." => above.into(),
             _ => shown.join(".."),
         };
     }
-    if shown.as_os_str().is_empty() { ".".into() } else { shown }
 }
 
 fn is_script(name: &str) -> bool {

@@ -118,13 +118,13 @@ impl LogAt {
             LogAt::Files { folder } => {
                 let own = folder.join(topic(table));
                 table.connector = "filesystem".into();
+                default(table, "path", &whole(&own).display().to_string());
                 // A recording keeps the records raw, with the append times that the log had.
                 let plain = table.format != Format::RawBytes && !RecordingSource::is_recording(&own);
                 if table.kind == TableKind::Source && plain {
                     table.format = format_of(&own).map_err(|e| e.or_at(table.place.clone()))?;
                     table.append_time.get_or_insert(AppendTime::Untrusted);
                 }
-                default(table, "path", &whole(&own).display().to_string());
             }
         }
         Ok(())

@@ -31,40 +31,61 @@ fn tables_of(plan: &Plan) -> Vec<TableSpec> {
 
 /// Opens the database of a program; none where it declares no reference table.
 ///
-/// `given` is a database address or a `.sql` file. A SQL file fills the database only where that is
-/// new: in the data folder the first time, in a scratch folder always.
+/// `given` is a database address or a `.sql` file. A SQL file fills the database only where that never held
+/// a row: in the data folder the first time that it succeeds, in a scratch folder always.
 pub fn open(plan: &Plan, given: Option<&str>, data: Option<&Path>) -> Result<Option<Follow>> {
     let tables = tables_of(plan);
     if tables.is_empty() {
         return Ok(None);
     }
     let from_env = std::env::var("WEIR_REFERENCE").ok().filter(|t| !t.is_empty());
-    let script = given.filter(|g| is_script(g)).map(PathBuf::from);
+    let script = given.filter(|g| is_script(g)).map(Script::read).transpose()?;
     let address = given.filter(|g| !is_script(g)).map(str::to_owned);
     let own = data.map(|d| d.join("reference.sqlite"));
     // A script asks for a database of weir's own, whatever the environment names.
     let chosen = address.or(if script.is_some() { None } else { from_env });
-    let (place, fresh, scratch) = match (chosen, own) {
-        (Some(address), _) => (address, false, None),
-        (None, Some(file)) => (file.display().to_string(), !file.exists(), None),
+    let (place, scratch) = match (chosen, own) {
+        (Some(address), _) => (address, None),
+        (None, Some(file)) => (file.display().to_string(), None),
         (None, None) => {
             let scratch = Scratch::new("reference")?;
-            (scratch.0.join("reference.sqlite").display().to_string(), true, Some(scratch))
+            (scratch.0.join("reference.sqlite").display().to_string(), Some(scratch))
         }
     };
+    if let Some((scheme, _)) = place.split_once("://").filter(|(s, _)| !DATABASES.contains(s)) {
+        return Err(Error::new(Code::Usage, format!("`{scheme}` is no reference database")).expected(
+            "postgres://USER@HOST/DATABASE, sqlite:FILE, or a FILE.sql that fills a new database",
+        ));
+    }
     let db = ReferenceDb::open(&place)?;
     db.ensure(&tables)?;
-    if let Some(script) = script.as_ref().filter(|_| !fresh) {
-        tracing::warn!("{place} is there already: {} was not run", script.display());
-    }
-    if let Some(script) = script.filter(|_| fresh) {
-        let place = || Place::Path(script.display().to_string());
-        let sql = std::fs::read_to_string(&script).map_err(|e| {
-            Error::new(Code::BadFile, format!("cannot read the reference data: {e}")).at(place())
-        })?;
-        db.execute_script(&sql).map_err(|e| e.or_at(place()))?;
+    if let Some(Script { file, sql }) = script {
+        let (rows, last) = db.snapshot(&tables)?;
+        if last == 0 && rows.values().all(Vec::is_empty) {
+            db.execute_script(&sql).map_err(|e| e.or_at(Place::Path(file)))?;
+        } else {
+            tracing::warn!("{place} holds rows already: {file} was not run");
+        }
     }
     Ok(Some(Follow { db, tables, _scratch: scratch }))
+}
+
+const DATABASES: [&str; 3] = ["postgres", "postgresql", "sqlite"];
+
+/// Reference data as SQL, read before a database is made for it.
+struct Script {
+    file: String,
+    sql: String,
+}
+
+impl Script {
+    fn read(file: &str) -> Result<Script> {
+        let sql = std::fs::read_to_string(file).map_err(|e| {
+            Error::new(Code::BadFile, format!("cannot read the reference data: {e}"))
+                .at(Place::Path(file.into()))
+        })?;
+        Ok(Script { file: file.into(), sql })
+    }
 }
 
 fn is_script(given: &str) -> bool {
