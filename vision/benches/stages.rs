@@ -6,10 +6,14 @@
 //! Times are processor time of the one thread that does everything: what else the machine does costs cache, not
 //! waiting. A stage of a frame counts with the median of `ROUNDS` runs, and the table has the mean over the frames.
 
+#[path = "../tests/support/cpu.rs"]
+mod cpu;
+
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use cpu::cpu;
 use weir_render::{Domain, render};
 use weir_vision::barcode::{NothingKnown, Reader, Symbology};
 use weir_vision::boxes::Area;
@@ -32,16 +36,6 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 fn model() -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/weir-floor.onnx");
     Model::open(Backend::Ort(&RUNTIME), Settings::new(path)).unwrap()
-}
-
-/// Processor time of this thread.
-#[allow(unsafe_code)]
-fn cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a local that outlives the call, which writes it whole.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(done, 0);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// What one frame gave.

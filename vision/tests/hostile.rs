@@ -4,12 +4,14 @@
 //! one seed. `WEIR_MUTANTS` and `WEIR_SEED` make it longer or other.
 
 mod corpus;
+#[path = "support/cpu.rs"]
+mod cpu;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use corpus::{Chance, Jpeg, chunk, deflate, deflate_zeros, png_of};
+use cpu::cpu;
 use jpeg_encoder::{ColorType, SamplingFactor};
 use peak_alloc::PeakAlloc;
 use weir_vision::decode::{Frame, Limits, OVERHEAD_BYTES, PANICKED, Reason, Refused, decode, header};
@@ -22,16 +24,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Processor time of this thread: what else the machine does costs none of it.
-#[allow(unsafe_code)]
-fn cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a local that outlives the call, which writes it whole.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(done, 0);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// Decodes, and checks memory against the header's promise.
