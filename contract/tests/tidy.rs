@@ -424,3 +424,35 @@ fn the_result_of_vision_is_of_the_model_that_ships() {
          make bench-vision"
     );
 }
+
+/// Codes of some cells: sure and right, sure and wrong.
+fn readings(cells: &str) -> (u32, u32) {
+    let of = |word: &str| word.parse::<u32>().unwrap_or(0);
+    let wrong = cells.split_whitespace().filter_map(|word| word.strip_prefix('!'));
+    (cells.split_whitespace().map(of).sum(), wrong.map(of).sum())
+}
+
+#[test]
+fn the_barcodes_of_the_page_are_those_of_the_result() {
+    let workspace = Workspace::load();
+    let (result, page) = (workspace.read("benches/results/barcodes.txt"), workspace.read("docs/VISION.md"));
+    let mut measured: BTreeMap<(&str, usize), Vec<(u32, u32)>> = BTreeMap::new();
+    for line in result.lines() {
+        let mut columns = line.split('|');
+        let head: Vec<&str> = columns.next().unwrap_or_default().split_whitespace().collect();
+        if let [symbology, _pixels] = head[..] {
+            columns.enumerate().for_each(|(blur, cells)| {
+                measured.entry((symbology, blur)).or_default().push(readings(cells));
+            });
+        }
+    }
+    let all = ["ean13", "upca", "code128", "qr"].into_iter().flat_map(|s| (0..4).map(move |blur| (s, blur)));
+    let wanted: Vec<_> = all.map(|key| measured.remove(&key).unwrap_or_default()).collect();
+    let table = page.split("| pixels a module |").nth(1).expect("the table").split("\n\n").next();
+    let rows = table.expect("rows").lines().skip(2).map(|line| line.trim_matches('|').split('|').skip(2));
+    let told: Vec<Vec<(u32, u32)>> = rows.map(|cells| cells.map(readings).collect()).collect();
+    assert_eq!(told, wanted, "docs/VISION.md, then benches/results/barcodes.txt");
+    let (right, wrong) = wanted.iter().flatten().fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
+    let words = format!("{right} were sure and right, {wrong} (");
+    assert!(right > 0 && page.contains(&words), "docs/VISION.md does not say `{words}`");
+}
