@@ -4,9 +4,9 @@
 #[allow(dead_code, reason = "shared with other tests")]
 mod small;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use small::{SECOND, START, Small, row};
@@ -171,6 +171,145 @@ fn a_stop_tries_once_more_before_it_gives_up() {
     });
     stopped.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(small.lines("o_rows").len(), 20);
+}
+
+/// Writers of one topic whose records become visible only when no transaction of another is open.
+struct Queue {
+    shut: AtomicBool,
+    tries: AtomicU64,
+    open: Mutex<BTreeSet<String>>,
+}
+
+impl Queue {
+    fn open(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Queued {
+    inner: Arc<dyn SinkFactory>,
+    queue: Arc<Queue>,
+}
+
+impl SinkFactory for Queued {
+    fn open(&self, writer: &str) -> Result<Box<dyn Sink>> {
+        let (inner, queue) = (self.inner.open(writer)?, Arc::clone(&self.queue));
+        Ok(Box::new(QueuedSink { inner, queue, writer: writer.to_owned() }))
+    }
+}
+
+struct QueuedSink {
+    inner: Box<dyn Sink>,
+    queue: Arc<Queue>,
+    writer: String,
+}
+
+impl Sink for QueuedSink {
+    fn ends(&mut self) -> Result<SinkEnds> {
+        self.inner.ends()
+    }
+
+    fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
+        self.inner.read_back(from, seen)
+    }
+
+    fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
+        self.inner.write(records)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.queue.shut.load(Ordering::SeqCst) {
+            self.queue.open().insert(self.writer.clone());
+            self.queue.tries.fetch_add(1, Ordering::SeqCst);
+            return Err(Error::new(Code::Connect, "the log is away"));
+        }
+        self.inner.commit()?;
+        self.queue.open().remove(&self.writer);
+        let mut waited = Duration::ZERO;
+        while !self.queue.open().is_empty() {
+            if waited > PATIENCE / 4 {
+                return Err(Error::new(Code::Connect, "a transaction of another writer stays open"));
+            }
+            std::thread::sleep(LOOK);
+            waited += LOOK;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn at_a_stop_nobody_waits_for_one_whose_turn_comes_later() {
+    const ROWS: &str = "
+        CREATE TABLE o_rows (i TEXT, n BIGINT) WITH (connector = 'memory', type = 'sink');
+        INSERT INTO o_rows SELECT id, n FROM a;";
+    let small = Small::new(&format!("{TABLE}{ROWS}"), 2);
+    for n in 0..20 {
+        for partition in 0..2 {
+            small.log.append("a", partition, row(partition, n, START + n * SECOND)).unwrap();
+        }
+    }
+    let queue =
+        Arc::new(Queue { shut: AtomicBool::new(true), tries: AtomicU64::new(0), open: Mutex::default() });
+    let ports = small.ports();
+    let queued = |(name, inner)| {
+        let queue = Arc::clone(&queue);
+        (name, Arc::new(Queued { inner, queue }) as Arc<dyn SinkFactory>)
+    };
+    let ports = Ports { targets: ports.targets.into_iter().map(queued).collect(), ..ports };
+    let stop = Stop::default();
+    let stopped = std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(small.plan.clone(), ports, Small::options(None), &stop));
+        while queue.open().len() < 2 || queue.tries.load(Ordering::SeqCst) < 4 {
+            assert!(!running.is_finished(), "it ended by itself");
+            std::thread::yield_now();
+        }
+        stop.stop();
+        queue.shut.store(false, Ordering::SeqCst);
+        running.join().unwrap()
+    });
+    stopped.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(small.lines("o_rows").len(), 40);
+}
+
+/// A log whose client panics when it is asked whether all is well.
+struct Broken(Arc<dyn Source>);
+
+impl Source for Broken {
+    fn partitions(&self) -> Result<Vec<Partition>> {
+        self.0.partitions()
+    }
+
+    fn open(&self, partition: u32, from: i64) -> Result<Box<dyn PartitionReader>> {
+        self.0.open(partition, from)
+    }
+
+    fn identity(&self) -> Result<String> {
+        self.0.identity()
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        panic!("this client is broken")
+    }
+}
+
+#[test]
+fn a_panic_outside_the_workers_ends_the_run_as_well() {
+    const ROWS: &str = "
+        CREATE TABLE o_rows (i TEXT, n BIGINT) WITH (connector = 'memory', type = 'sink');
+        INSERT INTO o_rows SELECT id, n FROM a;";
+    let small = Small::new(&format!("{TABLE}{ROWS}"), 1);
+    let broken =
+        |(name, inner): (&String, &Arc<dyn Source>)| (name.clone(), Arc::new(Broken(inner.clone())) as _);
+    let ports = Ports { sources: small.sources.iter().map(broken).collect(), ..small.ports() };
+    let plan = small.plan.clone();
+    // Not in a scope: a run that hangs is to fail, and nothing else.
+    let (said, ended) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let _ = said.send(run(plan, ports, Small::options(None), &Stop::default()));
+    });
+    let error = ended.recv_timeout(PATIENCE).expect("the run ends").expect_err("a panic is a fault");
+    assert_eq!(error.code(), Code::Internal);
+    assert!(error.what().contains("this client is broken"), "{error}");
 }
 
 /// Counts what is read.

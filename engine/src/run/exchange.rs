@@ -25,23 +25,25 @@ pub enum Message {
 #[derive(Default)]
 pub struct Inbox {
     waiting: Mutex<Vec<(EdgeId, usize, Message)>>,
+    /// Of what waits; changed under its lock, read without.
     bytes: AtomicUsize,
 }
 
 impl Inbox {
     pub fn send(&self, edge: EdgeId, from: usize, message: Message) -> Result<()> {
+        let mut waiting = self.lock()?;
         if let Message::Rows(batch) = &message {
             self.bytes.fetch_add(batch.get_array_memory_size(), Ordering::Relaxed);
         }
-        self.lock()?.push((edge, from, message));
+        waiting.push((edge, from, message));
         Ok(())
     }
 
     /// Everything that waits, in the order in which each sender sent.
     pub fn take(&self) -> Result<Vec<(EdgeId, usize, Message)>> {
-        let taken = std::mem::take(&mut *self.lock()?);
+        let mut waiting = self.lock()?;
         self.bytes.store(0, Ordering::Relaxed);
-        Ok(taken)
+        Ok(std::mem::take(&mut *waiting))
     }
 
     pub fn is_empty(&self) -> Result<bool> {

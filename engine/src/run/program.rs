@@ -11,6 +11,7 @@
 mod cut;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::instance::Instance;
 use super::lanes::TaskLane;
 use super::options::{Options, Ports, ReferenceTail, Report, Stop};
 use super::start::{lock, name_of};
-use super::worker::{Flags, held, work};
+use super::worker::{Flags, held, panicked, work};
 use super::world::World;
 use crate::base::NOTHING;
 use crate::control::Control;
@@ -93,9 +94,10 @@ impl Program {
                 let flags = Flags { done: &done, pause: &pause, stop, fault: &fault };
                 scope.spawn(move || work(&mine, &flags));
             }
-            let result = self.watch(stop, &pause, &fault, &*clock);
+            // The scope waits for the workers, and they wait for this flag: a panic must not pass it by.
+            let watched = catch_unwind(AssertUnwindSafe(|| self.watch(stop, &pause, &fault, &*clock)));
             done.store(true, Ordering::Release);
-            result
+            watched.unwrap_or_else(|payload| Err(panicked(&payload)))
         });
         // The first fault is the cause; what failed after it only met what it left behind.
         if let Some(first) = fault.into_inner().ok().flatten() {
@@ -105,13 +107,9 @@ impl Program {
         if stop.killed() {
             return self.report(false);
         }
-        // Whoever stands still tries once more, whenever that was to be: it may be the last chance.
-        for instance in &self.instances {
-            held(instance)?.try_now();
-        }
         // A clean end applies every control record that is durable.
         self.patiently(stop, Self::read_control)?;
-        self.patiently(stop, |program| program.settle(false))?;
+        self.patiently(stop, |program| program.pay().and_then(|()| program.settle(false)))?;
         if ended {
             let highest = self.highest()?;
             for instance in &self.instances {
@@ -168,10 +166,9 @@ impl Program {
         let mut draining = false;
         loop {
             std::thread::sleep(TICK);
-            if let Some(error) = fault.lock().map_err(|_| Error::new(Code::Internal, "poisoned"))?.take() {
-                return Err(error);
-            }
-            if stop.stopping() {
+            // A fault stays where it is: no later one takes its place.
+            let faulted = fault.lock().map_err(|_| Error::new(Code::Internal, "poisoned"))?.is_some();
+            if faulted || stop.stopping() {
                 return Ok(false);
             }
             let now = clock.monotonic();

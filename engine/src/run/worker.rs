@@ -69,7 +69,8 @@ pub fn work(mine: &[Arc<Mutex<Instance>>], flags: &Flags<'_>) {
     }
 }
 
-fn panicked(payload: &Box<dyn Any + Send>) -> Error {
+/// The words of a panic.
+pub fn panicked(payload: &Box<dyn Any + Send>) -> Error {
     let text = payload
         .downcast_ref::<String>()
         .cloned()

@@ -4,15 +4,38 @@
 //! Out:  a manifest, or why there is none this time.
 //! Owns: the order of these. A cut is not taken while an instance owes something.
 
+use std::sync::Mutex;
+
 use weir_contract::{Code, Error, Result};
 
 use super::Program;
+use crate::run::away::passes;
 use crate::run::checkpoint::Manifest;
 use crate::run::instance::Instance;
-use crate::run::worker::held;
+use crate::run::worker::{held, panicked};
 use crate::state::Saver;
 
 impl Program {
+    /// Lets whoever stands still try once more, whenever that was to be: it may be the last chance. All at once:
+    /// what one has committed is visible only when no older transaction of another is open before it.
+    ///
+    /// # Errors
+    /// Where one of them still stands.
+    pub(in crate::run) fn pay(&self) -> Result<()> {
+        let tries = std::thread::scope(|scope| {
+            let started: Vec<_> = self.instances.iter().map(|i| scope.spawn(|| pay_one(i))).collect();
+            started.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
+        });
+        let mut waits = Ok(());
+        for tried in tries {
+            match tried.unwrap_or_else(|payload| Err(panicked(&payload))) {
+                Err(error) if passes(&error) => waits = waits.and(Err(error)),
+                done => done?,
+            }
+        }
+        waits
+    }
+
     /// Works off everything that was fetched, in this thread.
     ///
     /// # Errors
@@ -77,6 +100,15 @@ impl Program {
         }
         Ok(None)
     }
+}
+
+fn pay_one(instance: &Mutex<Instance>) -> Result<()> {
+    let mut instance = held(instance)?;
+    if instance.owes().is_some() {
+        instance.try_now();
+        instance.step(false)?;
+    }
+    instance.owes().map_or(Ok(()), |error| Err(error.clone()))
 }
 
 /// Commits what an instance handed to its outputs; an error where somebody is away.
