@@ -118,6 +118,9 @@ impl Program {
         }
         let counts = partitions.iter().map(|p| p.iter().map(|p| p.number + 1).max().unwrap_or(0)).collect();
         let graph = Graph::new(Arc::clone(&plan), counts, options.shards.max(1))?;
+        if let Some((manifest, _, _)) = &saved {
+            check_partitions(manifest, graph.tasks)?;
+        }
         let controls = Controls::new(Arc::clone(&ports.control), References::new(&plan)?, graph.tasks);
         controls.refresh()?;
         if ports.until.is_none() {
@@ -296,6 +299,17 @@ fn fix_ends(controls: &Controls, table: &str, identity: &str, partitions: &mut [
     Ok(())
 }
 
+/// The state of a checkpoint is by partition.
+fn check_partitions(manifest: &Manifest, tasks: usize) -> Result<()> {
+    if manifest.tasks == tasks {
+        return Ok(());
+    }
+    let what = format!("the checkpoint is of {} partitions, the sources have {tasks}", manifest.tasks);
+    Err(Error::new(Code::NoCheckpoint, what)
+        .expected("as many partitions as at the first start")
+        .act("operator: start cold with another --data folder"))
+}
+
 fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String, String>) -> Result<()> {
     if manifest.plan != plan {
         return Err(Error::new(Code::NoCheckpoint, "the checkpoint is of another version of this program")
@@ -312,4 +326,29 @@ fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_fewer_partitions_is_named() {
+        let manifest = Manifest {
+            version: 1,
+            number: 1,
+            program: "p".into(),
+            plan: "v".into(),
+            tasks: 3,
+            shards: 2,
+            identities: BTreeMap::new(),
+            sink_ends: vec![],
+            state_bytes: 0,
+            state_crc32c: 0,
+        };
+        assert!(check_partitions(&manifest, 3).is_ok());
+        let error = check_partitions(&manifest, 4).unwrap_err();
+        assert_eq!(error.code(), Code::NoCheckpoint);
+        assert!(error.to_string().contains("of 3 partitions, the sources have 4"), "{error}");
+    }
 }
