@@ -165,6 +165,12 @@ impl Controls {
         Ok(self.lock()?.references.versions[from..].to_vec())
     }
 
+    /// Every instance has taken so many versions: their rows are not held here any longer.
+    pub fn let_go(&self, taken: usize) -> Result<()> {
+        self.lock()?.references.let_go(taken);
+        Ok(())
+    }
+
     /// The fixed ends of a table's bounded read, where a start wrote them.
     pub fn ends(&self, table: &str) -> Result<Option<Ends>> {
         Ok(self.lock()?.ends.get(table).cloned())

@@ -176,6 +176,7 @@ impl Program {
                 tailed = now;
                 let followed = self.follow();
                 self.waits(Who::Control, followed, now)?;
+                self.let_go()?;
                 for (table, source) in &self.world.ports.sources {
                     let trouble = source.trouble().map_or(Ok(()), Err);
                     self.waits(Who::Source(table.clone()), trouble, now)?;
@@ -250,6 +251,15 @@ impl Program {
             }
         }
         self.read_control()
+    }
+
+    /// Rows of reference tables that every instance has are not held twice.
+    fn let_go(&self) -> Result<()> {
+        let mut taken = usize::MAX;
+        for instance in &self.instances {
+            taken = taken.min(held(instance)?.versions());
+        }
+        self.world.controls.let_go(taken)
     }
 
     /// Reads the shared control records to their end, but for a replay, which has its own.

@@ -31,7 +31,7 @@ pub struct Version {
     pub asked_at: Option<i64>,
     /// Set where the writer of the record chose it for every task.
     pub effective_at: Option<i64>,
-    /// Relation index and its rows from then on.
+    /// Relation index and its rows from then on; empty once everybody has them.
     pub relations: Vec<(usize, RecordBatch)>,
 }
 
@@ -51,6 +51,8 @@ pub struct References {
     context: SessionContext,
     runtime: tokio::runtime::Runtime,
     pub versions: Vec<Arc<Version>>,
+    /// How many of the first ones were let go.
+    gone: usize,
 }
 
 impl References {
@@ -71,7 +73,14 @@ impl References {
             let table = Table { spec: Arc::clone(spec), schema, rows: BTreeMap::new(), constant };
             tables.insert(spec.name.clone(), table);
         }
-        Ok(Self { tables, relations: plan.relations.clone(), context, runtime, versions: Vec::new() })
+        Ok(Self {
+            tables,
+            relations: plan.relations.clone(),
+            context,
+            runtime,
+            versions: Vec::new(),
+            gone: 0,
+        })
     }
 
     /// Names of the tables whose rows come through the control log.
@@ -112,6 +121,16 @@ impl References {
         }
         self.versions.push(Arc::new(Version { change, asked_at, effective_at, relations }));
         Ok(())
+    }
+
+    /// Lets the rows of the first `taken` versions go: nobody asks for them again.
+    pub fn let_go(&mut self, taken: usize) {
+        let taken = taken.min(self.versions.len());
+        for version in self.versions.get_mut(self.gone..taken).unwrap_or_default() {
+            let Version { change, asked_at, effective_at, .. } = **version;
+            *version = Arc::new(Version { change, asked_at, effective_at, relations: Vec::new() });
+        }
+        self.gone = self.gone.max(taken);
     }
 
     fn evaluate(&self, relation: &Relation) -> Result<RecordBatch> {
@@ -219,4 +238,43 @@ async fn memory_rows(context: &SessionContext, spec: &TableSpec, schema: &Schema
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|e| Error::new(Code::Plan, e.to_string()).at(spec.place.clone()))?;
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(internal_arrow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::{SourceFile, plan, read};
+
+    const PROGRAM: &str = "
+        CREATE TABLE r (k TEXT NOT NULL, v BIGINT, PRIMARY KEY (k)) WITH (connector = 'reference');
+        CREATE TABLE a (k TEXT, ts TIMESTAMP NOT NULL, WATERMARK FOR ts)
+        WITH (connector = 'memory', type = 'source');
+        CREATE TABLE o (k TEXT, v BIGINT) WITH (connector = 'memory', type = 'sink');
+        INSERT INTO o SELECT a.k, r.v FROM a JOIN r ON a.k = r.k;";
+
+    #[test]
+    fn rows_of_versions_that_everybody_has_are_let_go() {
+        let file = SourceFile { name: "r.sql".into(), folder: String::new(), text: PROGRAM.into() };
+        let plan = plan::plan(&read(&[file]).unwrap()).unwrap();
+        let mut references = References::new(&plan).unwrap();
+        for change in 0..5i64 {
+            let row = serde_json::json!({"k": format!("k{change}"), "v": change});
+            let row = row.as_object().cloned();
+            let changes = [RowChange { table: "r".into(), before: None, after: row }];
+            references.apply(change, Some(change), None, &changes).unwrap();
+        }
+        let rows = |references: &References| -> Vec<usize> {
+            let of = |v: &Arc<Version>| v.relations.iter().map(|(_, rows)| rows.num_rows()).sum();
+            references.versions.iter().map(of).collect()
+        };
+        assert_eq!(rows(&references), [1, 2, 3, 4, 5]);
+        for (taken, left) in [(2, [0, 0, 3, 4, 5]), (1, [0, 0, 3, 4, 5]), (4, [0, 0, 0, 0, 5])] {
+            references.let_go(taken);
+            assert_eq!(rows(&references), left, "{taken} were taken");
+        }
+        references.let_go(usize::MAX);
+        assert_eq!(rows(&references), [0; 5]);
+        let changes: Vec<_> = references.versions.iter().map(|v| (v.change, v.asked_at)).collect();
+        assert_eq!(changes, (0..5).map(|n| (n, Some(n))).collect::<Vec<_>>(), "what was told stays known");
+    }
 }

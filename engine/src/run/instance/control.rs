@@ -62,6 +62,11 @@ impl Instance {
         Ok(busy)
     }
 
+    /// How many versions of reference tables it has.
+    pub fn versions(&self) -> usize {
+        self.versions
+    }
+
     /// The highest frontier that any as-of operator of this instance has passed.
     pub fn passed(&self) -> i64 {
         let operators = self.steps.values().filter_map(|s| s.operator.as_ref());
