@@ -27,7 +27,8 @@ use super::asker::Asker;
 use super::config::{Health, KafkaOptions};
 use super::cursor::{Cursor, Polled};
 
-/// Longest a fetch asks for the end position beyond its own wait; a broker that is away costs this.
+/// Least and most that a fetch asks for the end position where its own wait is shorter; a broker that is away
+/// costs this.
 const ASK_MIN: Duration = Duration::from_millis(50);
 const ASK_MAX: Duration = Duration::from_secs(1);
 /// After a question without an answer, none is asked for so long.
@@ -98,6 +99,7 @@ impl Source for KafkaSource {
             next: from,
             end,
             fault: None,
+            ask: Ask::default(),
             ask_after: Duration::ZERO,
         }))
     }
@@ -132,8 +134,29 @@ struct Reader {
     end: Option<i64>,
     /// What ended the reading; given again and again.
     fault: Option<Error>,
+    ask: Ask,
     /// Monotonic time before which the end is not asked for.
     ask_after: Duration,
+}
+
+/// How long the end is asked for: a broker that is far must not be taken for one that is away.
+struct Ask(Duration);
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self(ASK_MIN)
+    }
+}
+
+impl Ask {
+    /// Several times what the last answer took.
+    fn answered(&mut self, took: Duration) {
+        self.0 = (took * 4).clamp(ASK_MIN, ASK_MAX);
+    }
+
+    fn missed(&mut self) {
+        self.0 = (self.0 * 2).min(ASK_MAX);
+    }
 }
 
 impl Reader {
@@ -146,11 +169,18 @@ impl Reader {
         if WallClock.monotonic() < self.ask_after {
             return Ok(false);
         }
-        match self.asker.ends(self.partition, wait.clamp(ASK_MIN, ASK_MAX)) {
-            Ok((_, high)) => Ok(self.next >= high),
+        let start = WallClock.monotonic();
+        let answer = self.asker.ends(self.partition, wait.clamp(self.ask.0, ASK_MAX));
+        let now = WallClock.monotonic();
+        match answer {
+            Ok((_, high)) => {
+                self.ask.answered(now.saturating_sub(start));
+                Ok(self.next >= high)
+            }
             Err(error) if error.code() == Code::NoTopic || error.code() == Code::Refused => Err(error),
             Err(_) => {
-                self.ask_after = WallClock.monotonic() + ASK_PAUSE;
+                self.ask.missed();
+                self.ask_after = now + ASK_PAUSE;
                 Ok(false)
             }
         }
@@ -346,6 +376,24 @@ mod tests {
         ] {
             assert_eq!(append_us(timestamp, trusted), expected, "{timestamp:?} {trusted:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_log_that_is_far_is_found_in_the_end() {
+        for far in [60, 200, 700].map(Duration::from_millis) {
+            let mut ask = Ask::default();
+            let mut misses = 0;
+            while ask.0 < far && misses < 10 {
+                ask.missed();
+                misses += 1;
+            }
+            assert!((1..=4).contains(&misses), "{misses} questions without an answer, {far:?} away");
+            ask.answered(far);
+            assert!(ask.0 > far, "the next one is answered too");
+        }
+        let mut ask = Ask(ASK_MAX);
+        ask.answered(Duration::from_millis(2));
+        assert_eq!(ask.0, ASK_MIN, "near again");
     }
 
     #[test]
