@@ -29,6 +29,7 @@ mod runtime;
 mod sqlite;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use weir_contract::{Clock, Code, Error, Result, WallClock};
@@ -45,6 +46,9 @@ use sqlite::Sqlite;
 const LOOK_ROWS_MAX: i64 = 10_000;
 /// Tries of one call while the database does not answer.
 const TRIES: u32 = 5;
+
+/// Longest one call waits for its answer; a run that is asked to stop meanwhile waits for it, too. Eyeballed.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The changes of one database transaction (on SQLite: of one or more whole ones, D3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,14 +231,15 @@ impl ReferenceDb {
     {
         let mut tries = 1;
         loop {
-            match self.runtime.wait(call()) {
+            let silent = || Err(sqlx::Error::Protocol(format!("no answer within {ANSWER:?}")));
+            match self.runtime.wait_at_most(ANSWER, call()).unwrap_or_else(silent) {
                 Ok(value) => return Ok(value),
                 Err(error) if tries < TRIES && passing(&error) => {
                     tracing::warn!(database = %self.name, "{doing}: {error}; tried again");
                     let start = WallClock.monotonic();
-                    let pause = std::time::Duration::from_millis(50 << tries);
+                    let pause = Duration::from_millis(50 << tries);
                     while let Some(rest) = pause.checked_sub(WallClock.monotonic().saturating_sub(start)) {
-                        std::thread::sleep(rest.max(std::time::Duration::from_millis(1)));
+                        std::thread::sleep(rest.max(Duration::from_millis(1)));
                     }
                     tries += 1;
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use weir_contract::{Code, Error, Result};
 
@@ -35,6 +36,13 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// The same, but given up after a time: a peer that stands still says nothing for ever.
+    pub fn wait_at_most<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.wait(async { tokio::time::timeout(limit, future).await.ok() })
+    }
+}
+
 impl Drop for Runtime {
     fn drop(&mut self) {
         // A plain drop blocks, which is refused inside another runtime.
@@ -49,5 +57,17 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_comes_is_given_up() {
+        let runtime = Runtime::start().unwrap();
+        assert_eq!(runtime.wait_at_most(Duration::from_millis(10), std::future::pending::<()>()), None);
+        assert_eq!(runtime.wait_at_most(Duration::from_secs(60), async { 7 }), Some(7));
     }
 }
