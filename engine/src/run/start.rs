@@ -10,7 +10,7 @@
 //! S3  The outputs' ends are in a manifest before anything is written to them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -56,13 +56,16 @@ pub fn plan_version(plan: &Plan) -> String {
 /// The data folder is one process's as long as this file is open.
 pub(super) fn lock(dir: &std::path::Path, program: &str) -> Result<File> {
     let path = dir.join(format!("{program}.lock"));
-    let place = Place::Path(path.display().to_string());
     let opened = std::fs::create_dir_all(dir)
         .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
-    let file = opened.map_err(|e| Error::new(Code::Io, e.to_string()).at(place.clone()))?;
-    file.try_lock().map_err(|_| {
-        Error::new(Code::SecondProcess, format!("program `{program}` runs already with this data folder"))
-            .at(place)
+    let file = opened.map_err(|e| Error::of_io(&e, &path))?;
+    file.try_lock().map_err(|e| match e {
+        TryLockError::WouldBlock => {
+            Error::new(Code::SecondProcess, format!("program `{program}` runs already with this data folder"))
+                .at(Place::Path(path.display().to_string()))
+        }
+        // A file system without locks, for one.
+        TryLockError::Error(e) => Error::of_io(&e, &path),
     })?;
     Ok(file)
 }
@@ -331,6 +334,18 @@ fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_taken_is_told_from_one_that_cannot_be_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path(), "p").unwrap();
+        assert_eq!(lock(dir.path(), "p").unwrap_err().code(), Code::SecondProcess);
+        drop(held);
+        lock(dir.path(), "p").unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(lock(&file, "p").unwrap_err().code(), Code::Io);
+    }
 
     #[test]
     fn a_checkpoint_of_fewer_partitions_is_named() {
