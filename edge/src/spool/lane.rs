@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_contract::{Code, Result};
@@ -128,13 +128,6 @@ impl Lane {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if self.writer.as_ref().is_none_or(Writer::is_dead) {
-            // The old lock has to go first. What was never synced is cut and written again.
-            self.writer = None;
-            let options = writer_options(&self.options);
-            self.writer = Some(Writer::open_past_damage(self.disk.clone(), &self.folder, options, self.end)?);
-        }
-        let Some(writer) = &mut self.writer else { return Ok(()) };
         let envelopes: Vec<Vec<u8>> = self.pending.iter().map(|(_, draft)| draft.encode()).collect();
         let records: Vec<Record<'_>> = self
             .pending
@@ -147,6 +140,7 @@ impl Lane {
                 headers: &draft.headers,
             })
             .collect();
+        let writer = living(&mut self.writer, &self.disk, &self.folder, &self.options, self.end)?;
         writer.append(&records)?;
         writer.sync()?;
         self.end = writer.durable_end();
@@ -202,9 +196,8 @@ impl Lane {
 
     fn leave_file(&mut self, place: i64) -> Result<Range<i64>> {
         // Behind the file that is written to there is none yet.
-        if let Some(writer) = &mut self.writer
-            && writer.files().last().is_some_and(|(base, _)| base <= place)
-        {
+        let writer = living(&mut self.writer, &self.disk, &self.folder, &self.options, self.end)?;
+        if writer.files().last().is_some_and(|(base, _)| base <= place) {
             writer.seal()?;
         }
         self.shelf.leave_file(place)
@@ -345,7 +338,7 @@ impl Lane {
     /// First offset after the oldest file that is not given up; the newest is closed where it is the one.
     fn oldest_file_end(&mut self) -> Result<Option<i64>> {
         let floor = self.ledger.floor;
-        let Some(writer) = &mut self.writer else { return Ok(None) };
+        let writer = living(&mut self.writer, &self.disk, &self.folder, &self.options, self.end)?;
         if let Some((base, _)) = writer.files().find(|(base, _)| *base > floor) {
             return Ok(Some(base));
         }
@@ -377,6 +370,22 @@ impl Lane {
             None => Ok(()),
         }
     }
+}
+
+/// The writer, opened again where it is dead: what was never synced is cut then, to be written again.
+fn living<'w>(
+    writer: &'w mut Option<Writer>,
+    disk: &Arc<dyn Disk>,
+    folder: &Path,
+    options: &LaneOptions,
+    end: i64,
+) -> Result<&'w mut Writer> {
+    // The old lock has to go first.
+    let opened = match writer.take().filter(|w| !w.is_dead()) {
+        Some(living) => living,
+        None => Writer::open_past_damage(disk.clone(), folder, writer_options(options), end)?,
+    };
+    Ok(writer.insert(opened))
 }
 
 fn writer_options(options: &LaneOptions) -> WriterOptions {

@@ -114,11 +114,14 @@ pub struct Facts {
 pub struct Ledger {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
-    files: [Box<dyn DiskFile>; 2],
+    /// None where nobody knows what is in it: the next write makes it anew.
+    files: [Option<Box<dyn DiskFile>>; 2],
     /// Of the newest sound file.
     number: u64,
     /// The file to write next: never the newest sound one.
     turn: usize,
+    /// What the newest sound file holds.
+    facts: Option<Facts>,
 }
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
@@ -131,35 +134,58 @@ impl Ledger {
         let newest = look(&*disk, folder);
         let open = |name: &str| {
             let path = folder.join(name);
-            make_room(disk.open(&path, Mode::Create)).map_err(failed(&path))
+            let file = disk.open(&path, Mode::Create).and_then(|file| {
+                make_room(&*file)?;
+                // Whoever wrote what was read may have been killed before it was durable; the other file, which
+                // is, will be written over.
+                file.sync().map(|()| file)
+            });
+            file.map_err(failed(&path))
         };
-        let files = [open(NAMES[0])?, open(NAMES[1])?];
+        let files = [Some(open(NAMES[0])?), Some(open(NAMES[1])?)];
         disk.sync_folder(folder).map_err(failed(folder))?;
         let (number, turn) = newest.as_ref().map_or((0, 0), |(number, turn, _)| (*number, 1 - turn));
-        let ledger = Self { disk, folder: folder.into(), files, number, turn };
-        Ok((ledger, newest.map(|(_, _, facts)| facts)))
+        let facts = newest.map(|(_, _, facts)| facts);
+        Ok((Self { disk, folder: folder.into(), files, number, turn, facts: facts.clone() }, facts))
     }
 
-    /// Makes the facts durable.
+    /// Makes the facts durable. Those that are so already cost nothing: a card wears by writes.
     ///
     /// # Errors
     /// The file that was written is taken for bad; the other one holds the facts before.
     pub fn write(&mut self, facts: &Facts) -> Result<()> {
-        let bytes = encode(self.number + 1, facts)?;
-        let file = &self.files[self.turn];
-        let path = || self.folder.join(NAMES[self.turn]);
-        file.write_all_at(&bytes, 0).map_err(|e| failed(&path())(e))?;
-        if let Err(e) = file.sync() {
-            // After a failed sync nobody knows what the file holds: a new one takes its place.
-            let _the_next_write_says_more = self.disk.remove(&path());
-            if let Ok(file) = make_room(self.disk.open(&path(), Mode::Create)) {
-                self.files[self.turn] = file;
-            }
-            return Err(failed(&path())(e));
+        if self.facts.as_ref() == Some(facts) {
+            return Ok(());
         }
+        let bytes = encode(self.number + 1, facts)?;
+        let path = self.folder.join(NAMES[self.turn]);
+        let file = match self.files[self.turn].take() {
+            Some(file) => file,
+            None => self.remade(&path).map_err(failed(&path))?,
+        };
+        let written = file.write_all_at(&bytes, 0);
+        if written.is_ok()
+            && let Err(e) = file.sync()
+        {
+            // After a failed sync nobody knows what the file holds: a new one takes its place.
+            let _the_next_write_does_it = self.disk.remove(&path);
+            return Err(failed(&path)(e));
+        }
+        self.files[self.turn] = Some(file);
+        written.map_err(failed(&path))?;
         self.number += 1;
         self.turn = 1 - self.turn;
+        self.facts = Some(facts.clone());
         Ok(())
+    }
+
+    /// An empty file with a name that is durable.
+    fn remade(&self, path: &Path) -> std::io::Result<Box<dyn DiskFile>> {
+        let _gone_already = self.disk.remove(path);
+        let file = self.disk.open(path, Mode::Create)?;
+        make_room(&*file)?;
+        self.disk.sync_folder(&self.folder)?;
+        Ok(file)
     }
 }
 
@@ -177,14 +203,13 @@ pub fn look(disk: &dyn Disk, folder: &Path) -> Option<(u64, usize, Facts)> {
 }
 
 /// Zeros behind what is there; a disk that is full already is no reason to refuse.
-fn make_room(file: std::io::Result<Box<dyn DiskFile>>) -> std::io::Result<Box<dyn DiskFile>> {
-    let file = file?;
+fn make_room(file: &dyn DiskFile) -> std::io::Result<()> {
     let have = file.len()?;
     if have < FILE_BYTES {
         let zeros = vec![0; (FILE_BYTES - have) as usize];
-        let _full_already = file.write_all_at(&zeros, have).and_then(|()| file.sync());
+        let _full_already = file.write_all_at(&zeros, have);
     }
-    Ok(file)
+    Ok(())
 }
 
 /// CRC of what follows, length of the body, number, body.

@@ -176,22 +176,23 @@ impl Spool {
     pub fn sync(&mut self) -> Result<()> {
         let mut refused = None;
         for number in 0..self.lanes.len() {
-            let mut done = self.lanes[number].sync();
-            // Frames make room for scans, never the other way round.
-            let mut last = self.lanes.len();
-            while done.as_ref().is_err_and(|e| e.code() == Code::DiskFull) && last > number {
-                last -= 1;
-                while self.lanes[last].drop_oldest()? {
-                    self.save()?;
-                    done = self.lanes[number].sync();
-                    if done.as_ref().is_ok() || self.lanes[last].records() == 0 {
-                        break;
-                    }
-                }
-            }
-            refused = done.err().or(refused);
+            refused = self.sync_lane(number).err().or(refused);
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// One lane's group. While the disk is full, frames make room for scans, never the other way round.
+    fn sync_lane(&mut self, number: usize) -> Result<()> {
+        let full = |done: &Result<()>| done.as_ref().is_err_and(|e| e.code() == Code::DiskFull);
+        let mut done = self.lanes[number].sync();
+        for last in (number..self.lanes.len()).rev() {
+            // A lane that can give nothing now says why when its own turn comes.
+            while full(&done) && self.lanes[last].drop_oldest().unwrap_or(false) {
+                self.save()?;
+                done = self.lanes[number].sync();
+            }
+        }
+        done
     }
 
     /// Goes on in memory after the disk refused for too long.
