@@ -86,6 +86,8 @@ struct Lane {
     flight_bytes: usize,
     /// What the spool handed out has to be handed out again.
     rewinds: bool,
+    /// Event time of the oldest record when the sender broke last; none since one was acknowledged.
+    oldest_us: Option<i64>,
     /// The device writes this topic: whose silence nobody waits for needs no heartbeat, and one from a
     /// device that writes nothing there would make others' rows late.
     beats: bool,
@@ -153,6 +155,7 @@ impl Publisher {
             flight: VecDeque::new(),
             flight_bytes: 0,
             rewinds: false,
+            oldest_us: None,
             beats: true,
             expected: None,
             next_heartbeat_us: i64::MIN,
@@ -241,6 +244,7 @@ impl Publisher {
                     spool.ack(number, offset);
                     counts.acked += lane.landed(offset);
                     lane.pause_us = PAUSE_US.0;
+                    lane.oldest_us = None;
                     (lane.trouble, lane.broken) = (None, None);
                 }
                 Outcome::Refused(offset, why) => {
@@ -253,6 +257,7 @@ impl Publisher {
                 Outcome::Broken(why) => {
                     tracing::warn!(lane = number, "sending begins again: {}", why.what());
                     counts.breaks += 1;
+                    lane.oldest_us = lane.oldest(spool);
                     lane.ready.clear();
                     lane.flight.clear();
                     lane.flight_bytes = 0;
@@ -339,12 +344,7 @@ impl Publisher {
 
     /// Event time of a lane's oldest record that is not acknowledged, as far as it was read.
     pub fn oldest_us(&self, number: usize, spool: &Spool) -> Option<i64> {
-        let lane = &self.lanes[number];
-        let waiting = || {
-            let envelope = Envelope::parse(&lane.ready.front()?.envelope).ok()?;
-            Some(spool.stamps().event_time(&envelope.time).0)
-        };
-        lane.flight.front().map(|(_, time, _)| *time).or_else(waiting)
+        self.lanes[number].oldest(spool).filter(|_| spool.records(number) > 0)
     }
 
     pub fn clock_offset_ms(&self) -> Option<i64> {
@@ -363,6 +363,15 @@ impl Publisher {
 }
 
 impl Lane {
+    /// After a broken sender nothing is read until the pause is over: the oldest is the one that it was.
+    fn oldest(&self, spool: &Spool) -> Option<i64> {
+        let waiting = || {
+            let envelope = Envelope::parse(&self.ready.front()?.envelope).ok()?;
+            Some(spool.stamps().event_time(&envelope.time).0)
+        };
+        self.flight.front().map(|(_, time, _)| *time).or_else(waiting).or(self.oldest_us)
+    }
+
     fn has_room(&self) -> bool {
         self.flight.is_empty()
             || (self.flight.len() < self.window.records && self.flight_bytes < self.window.bytes)

@@ -399,3 +399,22 @@ fn the_trouble_of_one_lane_is_not_over_when_another_is_well() {
     (0..3).for_each(|_| rig.pump(1_000));
     assert_eq!(rig.publisher.trouble(), None);
 }
+
+/// A lane whose topic refuses the device is behind for as long, whatever the moment at which health asks.
+#[test]
+fn the_oldest_record_is_known_while_a_broken_sender_pauses() {
+    let mut rig = Rig::new(true);
+    let first = rig.now.wall_us;
+    rig.push(0, rig.now);
+    rig.pump(1);
+    for _ in 0..200 {
+        rig.topics[0].borrow_mut().breaks = true;
+        rig.pump(100);
+        assert_eq!(rig.publisher.oldest_us(0, &rig.spool), Some(first));
+    }
+    rig.push(0, rig.now);
+    assert!(rig.publisher.counts[0].breaks > 3);
+    rig.rate(0, 10);
+    (0..20).for_each(|_| rig.pump(1_000));
+    assert_eq!((rig.arrived(0).len(), rig.publisher.oldest_us(0, &rig.spool)), (2, None));
+}
