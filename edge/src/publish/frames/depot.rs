@@ -88,19 +88,29 @@ impl Depot for Putter {
 }
 
 /// No store is named, and frames of earlier settings may wait in the spool: they go on waiting, and it is told.
+/// Once: other settings come with another start, and each try would copy the frame.
 #[derive(Default)]
-pub struct Nowhere(Option<i64>);
+pub enum Nowhere {
+    #[default]
+    Idle,
+    Asked(i64),
+    Told,
+}
 
 impl Depot for Nowhere {
     fn begin(&mut self, job: Job) {
-        self.0 = Some(job.offset);
+        if matches!(self, Nowhere::Idle) {
+            *self = Nowhere::Asked(job.offset);
+        }
     }
 
     fn poll(&mut self) -> Option<(i64, Put)> {
+        let Nowhere::Asked(offset) = *self else { return None };
+        *self = Nowhere::Told;
         let what = "frames for a store wait in the spool, and no [frame_store] is named";
         let act = "owner of the device: name it again; nothing is thrown away.";
         let why = Error::new(Code::BadOption, what).expected("[frame_store]").act(act);
-        self.0.take().map(|offset| (offset, Put::Away(why)))
+        Some((offset, Put::Away(why)))
     }
 }
 

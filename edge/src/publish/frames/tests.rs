@@ -368,8 +368,26 @@ fn what_a_log_server_answers_decides() {
 }
 
 #[test]
-fn without_a_store_frames_of_earlier_settings_wait_and_it_is_told() {
+fn without_a_store_frames_of_earlier_settings_wait_and_it_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
-    let put = put(&mut Nowhere::default(), job(&Store::new(folder.path()), b"frame"));
-    assert!(matches!(&put, Put::Away(why) if why.code() == Code::BadOption), "{put:?}");
+    let mut nowhere = Nowhere::default();
+    let first = put(&mut nowhere, job(&Store::new(folder.path()), b"frame"));
+    assert!(matches!(&first, Put::Away(why) if why.code() == Code::BadOption), "{first:?}");
+    // A frame that is tried in every turn of the loop is copied in every turn.
+    nowhere.begin(job(&Store::new(folder.path()), b"frame"));
+    assert!(nowhere.poll().is_none());
+    let mut rig = Rig::new();
+    let world = rig.world.clone();
+    let sender: Box<dyn Sender> =
+        Box::new(StoredFrames::new(Box::new(Shared(world)), Box::<Nowhere>::default()));
+    let window = Window { records: 8, bytes: 512 << 10 };
+    rig.publisher = Publisher::new(b"W1", vec![(sender, window)], Pace::default());
+    [true, false].into_iter().for_each(|large| rig.push(large));
+    (0..20).for_each(|_| rig.pump(1_000));
+    assert_eq!((rig.check().len(), rig.spool.records(0)), (0, 2));
+    assert_eq!(
+        rig.publisher.trouble().map(|why| why.code()),
+        Some(Code::BadOption),
+        "for as long as it is so"
+    );
 }
