@@ -6,9 +6,10 @@
 //!       that thread's work, `tally` counts readings over frames.
 //!
 //! S1  Nothing here waits: the loop hands frames in and takes answers, scans and frames go on meanwhile.
-//! S2  One frame of each camera waits, the newest; the one that it replaces is counted. Cameras take turns, so
-//!     a frame's answer is there after at most as many looks as there are cameras, and the one that had begun:
-//!     rows of overloaded eyes are few, not old.
+//! S2  One frame of each camera waits, the newest; the one that it replaces is counted. Where there is a model, a
+//!     frame that was sent gives way to another such one only, not to those that are read for codes alone.
+//!     Cameras take turns, so a frame's answer is there after at most as many looks as there are cameras, and the
+//!     one that had begun: rows of overloaded eyes are few, not old.
 //! S3  A frame's time is known until its answer was taken: heartbeats of what it may become stay behind it.
 //! S4  A frame that cannot be read, or takes longer than `LIMIT`, is counted and has no rows: it is not "saw
 //!     nothing".
@@ -203,7 +204,13 @@ impl Eyes {
     }
 
     pub fn put(&mut self, wanted: Wanted) {
+        let detects = self.model.is_some();
+        let has_rows = |w: &Wanted| detects && w.kept.is_some();
         let Some(camera) = self.cameras.get_mut(wanted.camera) else { return };
+        if camera.waiting.as_ref().is_some_and(has_rows) && !has_rows(&wanted) {
+            camera.state.dropped += 1;
+            return;
+        }
         if camera.waiting.replace(wanted).is_some() {
             camera.state.dropped += 1;
         }

@@ -374,6 +374,26 @@ fn newer_frames_replace_older_ones_and_what_takes_too_long_is_given_up() {
     assert_eq!(eyes.state(0).unwrap().refused, 2);
 }
 
+/// Ten frames a second are read for codes, one of them is sent and has rows: it is not the one that goes.
+#[test]
+fn a_frame_that_is_only_read_takes_no_rows_of_one_that_was_sent() {
+    let mut eyes = slow_eyes(1);
+    let sent = |number: i64| {
+        let kept = Kept { event_id: format!("e{number}"), frame_id: String::new(), frame_uri: None };
+        Wanted { kept: Some(kept), ..wanted(number, b"no image") }
+    };
+    let waits = |eyes: &Eyes| eyes.oldest(SCANS).map(|t| t.wall_us);
+    eyes.put(sent(1));
+    eyes.put(wanted(2, b"no image"));
+    assert_eq!(waits(&eyes), Some(2_000), "without a model all are equal");
+    eyes.model = Some(ModelName { name: "m".into(), sha256: String::new(), engine: String::new() });
+    eyes.put(sent(3));
+    (4..9).for_each(|number| eyes.put(wanted(number, b"no image")));
+    assert_eq!((waits(&eyes), eyes.oldest(DETECTIONS).is_some()), (Some(3_000), true));
+    eyes.put(sent(9));
+    assert_eq!((waits(&eyes), eyes.state(0).unwrap().dropped), (Some(9_000), 8));
+}
+
 /// However fast the others are, a camera's frame waits for one look at each of them at most.
 #[test]
 fn cameras_take_turns() {
