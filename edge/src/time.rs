@@ -11,6 +11,8 @@
 //!     the clock's guess and says `clock_synced = false`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_contract::Clock;
@@ -142,6 +144,16 @@ impl DeviceClock {
 
 fn micros(clock: &dyn Clock) -> i64 {
     i64::try_from(clock.monotonic().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A pause that ends early where the agent stops.
+pub fn rest(pause: Duration, stop: &AtomicBool) {
+    let mut left = pause;
+    while !left.is_zero() && !stop.load(Ordering::Relaxed) {
+        let step = left.min(Duration::from_millis(50));
+        std::thread::sleep(step);
+        left -= step;
+    }
 }
 
 /// A UUID's 16 bytes; zeros where the text is none.

@@ -38,6 +38,12 @@ fn certificates(path: &str) -> Result<Vec<Certificate<'static>>> {
     Ok(found)
 }
 
+/// Whether a request can be sent there: `http` or `https`, and a host.
+pub fn is_address(url: &str) -> bool {
+    let Ok(url) = url.parse::<ureq::http::Uri>() else { return false };
+    matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+}
+
 /// Whether a token goes over a network in the clear; this machine's own address is none.
 pub fn shows_token(url: &str) -> bool {
     let Ok(url) = url.parse::<ureq::http::Uri>() else { return false };

@@ -4,6 +4,7 @@
 //! Owns: names, defaults and limits of all settings; `docs/EDGE.md` lists them, and a test holds that page
 //!       to this code. Nothing is guessed: an unknown name is refused, with the nearest known one.
 
+mod peer;
 mod pins;
 mod section;
 mod sight;
@@ -20,7 +21,9 @@ use weir_contract::{Code, Error, Place, Result};
 
 use crate::publish::http::HttpTarget;
 use crate::publish::kafka;
-use crate::web::{self, Tls};
+use crate::scan::SYMBOLOGIES;
+use crate::web::Tls;
+use peer::{address, hide_token, tls};
 use pins::{lamp_pin, trigger_pin};
 use section::{Section, Source};
 pub use sight::{Barcodes, Detect, symbology_word};
@@ -283,6 +286,11 @@ fn device(section: Section<'_>) -> Device {
         station: section.need("station", "the station, as the reference tables name it"),
         data: section.text("data").unwrap_or_else(|| "/var/lib/weir-edge".into()).into(),
     };
+    for (name, text) in [("id", &read.device), ("warehouse", &read.warehouse), ("station", &read.station)] {
+        if text.chars().any(char::is_control) {
+            section.wrong(name, "has a control character", "text that a header of a record can carry");
+        }
+    }
     if read.device.contains('/') {
         section.wrong("id", "has a `/`", "another sign: ids of records are device/boot/number");
     }
@@ -313,7 +321,7 @@ fn to(section: Section<'_>) -> To {
             To::Kafka { brokers, insecure, properties }
         }
         Some(Kind::Http) => {
-            let url = section.need("url", "the address of the log, with its port");
+            let url = address(&section, "the address of the log, with its port");
             let token = section.need("token", "\"file:PATH\" or \"env:NAME\"");
             let token = kafka::look_up("token", &token).unwrap_or_else(|e| {
                 section.wrong("token", e.what(), "a readable file or a set variable");
@@ -326,23 +334,6 @@ fn to(section: Section<'_>) -> To {
     };
     section.done();
     to
-}
-
-/// Refuses a token that everybody on the way could read, unless the table says that nobody minds.
-fn hide_token(section: &Section<'_>, name: &str, url: Option<&str>, table: &str) {
-    let insecure = section.flag("insecure").unwrap_or(false);
-    if !insecure && url.is_some_and(web::shows_token) {
-        let what = "is plain HTTP to another host: everybody on the way reads the token";
-        section.wrong(name, what, &format!("https, or {table}.insecure = true"));
-    }
-}
-
-fn tls(section: &Section<'_>) -> Tls {
-    let tls = Tls { ca: section.text("ca"), cert: section.text("cert"), key: section.text("key") };
-    if tls.cert.is_some() != tls.key.is_some() {
-        section.wrong("cert", "and `key` go together", "both or none");
-    }
-    tls
 }
 
 fn lanes(topics: Section<'_>, spool: Section<'_>) -> (Vec<LaneConfig>, i64) {
@@ -411,10 +402,15 @@ fn scanner(section: Section<'_>, names: &mut BTreeSet<String>) -> Scanner {
         }
         (_, given) => Some(given.unwrap_or(100_000)),
     };
+    let symbology = section.text("symbology").unwrap_or_default();
+    if !symbology.is_empty() && !SYMBOLOGIES.iter().any(|known| known.eq_ignore_ascii_case(&symbology)) {
+        let what = format!("is `{symbology}`, which is none");
+        section.wrong("symbology", &what, &format!("one of {}", SYMBOLOGIES.join(", ")));
+    }
     let scanner = Scanner {
         name: own_name(&section, "scanner", names),
         kind,
-        symbology: section.text("symbology").unwrap_or_default(),
+        symbology,
         chars_max: section.number("chars_max", 1, 4_096).unwrap_or(128) as usize,
         timeout_us,
         debounce_us: section.span_us("debounce").unwrap_or(0),
@@ -440,7 +436,7 @@ fn camera(
             fps: section.rate("fps", 60.0).unwrap_or(2.0),
         },
         Some(2) => {
-            CameraKind::Http { url: section.need("url", "the address of its stream"), tls: tls(&section) }
+            CameraKind::Http { url: address(&section, "the address of its stream"), tls: tls(&section) }
         }
         _ => {
             let command = section.texts("command").unwrap_or_default();

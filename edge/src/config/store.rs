@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
+use super::peer::{hide_token, is_address, tls};
 use super::section::Section;
-use super::{FRAME_BYTES, To, hide_token, tls};
+use super::{FRAME_BYTES, To};
 use crate::publish::http::HttpTarget;
 use crate::publish::kafka;
 
@@ -52,6 +53,7 @@ pub fn frame_store(section: Section<'_>, log: &To) -> Option<FrameStore> {
     hide_token(&section, "to", text.as_deref().filter(|t| t.starts_with("http:")), "frame_store");
     let at = match (text, log) {
         (Some(text), _) if text.starts_with("http:") || text.starts_with("https:") => {
+            is_address(&section, "to", &text);
             let token = match (own.0, log) {
                 (Some(token), _) => kafka::look_up("token", &token).unwrap_or_else(|e| {
                     section.wrong("token", e.what(), "a readable file or a set variable");

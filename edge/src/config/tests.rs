@@ -187,6 +187,18 @@ fn values_that_cannot_be_are_all_named_at_once() {
         ("[gpio.trigger]\npin = 17", "", "[gpio.trigger]"),
         ("id = \"p1-agent\"", "", "device.id"),
         ("id = \"p1-agent\"", "id = \"a/b\"", "has a `/`"),
+        ("station = \"W1-P1\"", "station = \"W1\\nP1\"", "`device.station` has a control character"),
+        ("baud = 115200", "symbology = \"EAN-13\"", "`scanner.symbology` is `EAN-13`"),
+        (
+            "kind = \"command\"",
+            "kind = \"http\"\nurl = \"10.0.0.5/video\"",
+            "`camera.url` is `10.0.0.5/video`",
+        ),
+        (
+            "to = \"kafka\"",
+            "to = \"http\"\ntoken = \"t\"\nurl = \"weir:8443\"",
+            "`publish.url` is `weir:8443`",
+        ),
         ("to = \"kafka\"", "to = \"kafak\"", "publish.to"),
         ("\"ssl\"", "\"sasl_plaintext\"", "SASL without TLS"),
         ("\"security.protocol\"", "\"acks\"", "weir sets acks itself"),

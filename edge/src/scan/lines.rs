@@ -166,11 +166,13 @@ impl Lines {
     }
 }
 
+/// Words of the column `symbology`.
+pub const SYMBOLOGIES: [&str; 6] = ["EAN13", "UPCA", "CODE128", "QR", "EAN8", "DATAMATRIX"];
+
 /// A code with its symbology: by the AIM identifier where the scanner sends one, else as configured, else
 /// by its form.
 pub fn symbology(code: &str, configured: &str) -> (String, &'static str) {
-    let known = ["EAN13", "UPCA", "CODE128", "QR", "EAN8", "DATAMATRIX"];
-    let of_name = |name: &str| known.iter().copied().find(|k| k.eq_ignore_ascii_case(name));
+    let of_name = |name: &str| SYMBOLOGIES.iter().copied().find(|k| k.eq_ignore_ascii_case(name));
     let bytes = code.as_bytes();
     if bytes.len() > 3 && bytes[0] == b']' && bytes[2].is_ascii_alphanumeric() && code.is_char_boundary(3) {
         let rest = &code[3..];

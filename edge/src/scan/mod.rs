@@ -17,7 +17,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,11 +27,11 @@ use crossbeam_channel::Sender;
 use weir_contract::{Clock, Code, Error, Result};
 
 pub use keys::{Input, InputDevice, KeyEvent, KeySource, Keys};
-pub use lines::{LineCounts, Lines, is_code, symbology};
+pub use lines::{LineCounts, Lines, SYMBOLOGIES, is_code, symbology};
 pub use serial::Serial;
 
 use crate::config::{Scanner, ScannerKind};
-use crate::time::{DeviceClock, DeviceTime};
+use crate::time::{DeviceClock, DeviceTime, rest};
 
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 const WAIT: Duration = Duration::from_millis(100);
@@ -90,6 +90,29 @@ pub(crate) fn wait_readable(fd: RawFd, ms: i32) -> io::Result<bool> {
     }
 }
 
+/// Seconds of silence before a reader is probed, between probes, and how many may go without an answer.
+const PROBES: [(libc::c_int, libc::c_int); 3] =
+    [(libc::TCP_KEEPIDLE, 10), (libc::TCP_KEEPINTVL, 5), (libc::TCP_KEEPCNT, 3)];
+
+/// A reader that lost its power never says so, and nothing is ever sent to it: without probes it would be listened
+/// to for ever.
+#[allow(unsafe_code)]
+fn probed(stream: &TcpStream) -> io::Result<()> {
+    let on = (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+    for (level, name, value) in
+        std::iter::once(on).chain(PROBES.map(|(name, value)| (libc::IPPROTO_TCP, name, value)))
+    {
+        let (value, size): (libc::c_int, _) = (value, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: the descriptor is open throughout; the pointer is to a local of the size that is said.
+        let done =
+            unsafe { libc::setsockopt(stream.as_raw_fd(), level, name, (&raw const value).cast(), size) };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 struct Tcp(TcpStream);
 
 impl Tcp {
@@ -99,6 +122,7 @@ impl Tcp {
             match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(WAIT))?;
+                    probed(&stream)?;
                     return Ok(Self(stream));
                 }
                 Err(e) => refused = e,
@@ -113,12 +137,8 @@ impl ByteSource for Tcp {
         match self.0.read(into) {
             Ok(0) => Ok(Chunk::Gone),
             Ok(count) => Ok(Chunk::Bytes(count)),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-                ) =>
-            {
+            // A read that waited in vain; `TimedOut` is a reader that answers no probe.
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 Ok(Chunk::Quiet)
             }
             Err(e) => Err(e),
@@ -298,7 +318,7 @@ impl Running {
             if !self.state(Some(trouble), &lines) {
                 return;
             }
-            thread::sleep(pause);
+            rest(pause, &self.stop);
             pause = (pause * 2).min(PAUSE.1);
         }
     }

@@ -152,6 +152,26 @@ fn a_reader_on_the_network_comes_back() {
     assert_eq!(rig.code(), "4006381333931");
 }
 
+/// Its power went: no end of the connection ever comes, and nobody sends it anything.
+#[test]
+#[allow(unsafe_code)]
+fn a_reader_that_is_silent_is_probed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let reader = Tcp::open(&listener.local_addr().unwrap().to_string()).unwrap();
+    let of = |level, name| {
+        let (mut value, mut size) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: both pointers are to locals of the size that is said; the descriptor is open.
+        let done = unsafe {
+            libc::getsockopt(reader.0.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut size)
+        };
+        assert_eq!(done, 0);
+        value
+    };
+    assert_eq!(of(libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+    let [idle, interval, count] = PROBES.map(|(name, _)| of(libc::IPPROTO_TCP, name));
+    assert!(idle + interval * count <= 30, "noticed within half a minute");
+}
+
 #[test]
 fn a_script_plays_once_and_ends() {
     let folder = tempfile::tempdir().unwrap();
