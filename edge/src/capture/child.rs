@@ -1,17 +1,21 @@
 //! A program that writes MJPEG to its standard output: `rpicam-vid`, `ffmpeg`, anything.
 //!
-//! Owns: the process, in a group of its own, so that what it starts ends with it. The last line that it wrote
-//!       to standard error is kept: it says why a camera did not start.
+//! Owns: the process, in a group of its own, so that what it starts ends with it. What leaves the group may keep
+//!       the pipe open: it is not waited for. The last line written to standard error is kept: it says why a
+//!       camera did not start.
 
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use weir_contract::{Code, Error, Result};
 
 use super::FrameSource;
+use crate::scan::wait_readable;
 
 /// Bytes of standard error that are kept.
 const SAID_BYTES: usize = 300;
@@ -20,6 +24,7 @@ pub struct Child {
     process: std::process::Child,
     out: ChildStdout,
     said: Arc<Mutex<Vec<u8>>>,
+    killed: Arc<AtomicBool>,
     reaped: bool,
 }
 
@@ -52,7 +57,7 @@ impl Child {
                     }
                 });
         }
-        Ok(Self { process, out, said, reaped: false })
+        Ok(Self { process, out, said, killed: Arc::default(), reaped: false })
     }
 }
 
@@ -67,12 +72,20 @@ fn kill_group(pid: i32) {
 
 impl FrameSource for Child {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.out.read(into)
+        while !self.killed.load(Ordering::Relaxed) {
+            if wait_readable(self.out.as_raw_fd(), 100)? {
+                return self.out.read(into);
+            }
+        }
+        Ok(0)
     }
 
     fn killer(&self) -> Box<dyn FnMut() + Send> {
-        let pid = self.process.id().cast_signed();
-        Box::new(move || kill_group(pid))
+        let (pid, killed) = (self.process.id().cast_signed(), self.killed.clone());
+        Box::new(move || {
+            killed.store(true, Ordering::Relaxed);
+            kill_group(pid);
+        })
     }
 
     fn finish(&mut self) -> Option<String> {

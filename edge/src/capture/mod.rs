@@ -38,10 +38,10 @@ pub(crate) use split::test_jpeg;
 pub use split::{Jpeg, SplitCounts, Splitter};
 
 use crate::config::{Camera, CameraKind};
-use crate::time::{DeviceClock, DeviceTime};
+use crate::time::{DeviceClock, DeviceTime, rest};
 
 /// Newer frames push older ones out.
-const FRAMES_MAX: usize = 2;
+pub const FRAMES_MAX: usize = 2;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// A sensor starts up, and ffmpeg looks at a stream for five seconds before it passes anything on.
 pub const FIRST: Duration = Duration::from_secs(15);
@@ -208,12 +208,7 @@ impl Running {
                 inner.state.trouble = Some(trouble);
                 inner.state.split = splitter.counts;
             }
-            let mut left = pause;
-            while !left.is_zero() && !self.stopping() {
-                let step = left.min(Duration::from_millis(50));
-                thread::sleep(step);
-                left -= step;
-            }
+            rest(pause, &self.stop);
             pause = (pause * 2).min(PAUSE.1);
         }
     }
@@ -227,7 +222,10 @@ impl Running {
         }
         let over = Arc::new(AtomicBool::new(false));
         let stalled = Arc::new(AtomicBool::new(false));
-        let watchdog = self.watchdog(source.killer(), over.clone(), stalled.clone());
+        let watchdog = match self.watchdog(source.killer(), over.clone(), stalled.clone()) {
+            Ok(watchdog) => watchdog,
+            Err(e) => return format!("cannot start a thread: {e}"),
+        };
         let mut buffer = vec![0; 64 << 10];
         let mut frames = Vec::new();
         let ended = loop {
@@ -250,10 +248,8 @@ impl Running {
             }
         };
         over.store(true, Ordering::Relaxed);
-        if let Ok(watchdog) = watchdog {
-            // Before the child is reaped: it must not kill a number that belongs to somebody else.
-            let _it_only_watched = watchdog.join();
-        }
+        // Before the child is reaped: it must not kill a number that belongs to somebody else.
+        let _it_only_watched = watchdog.join();
         let said = source.finish();
         if stalled.load(Ordering::Relaxed) {
             let mut inner = self.shared.inner();

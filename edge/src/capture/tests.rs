@@ -16,7 +16,7 @@ struct Rig {
     shared: Shared,
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn camera(kind: CameraKind) -> Camera {
@@ -37,7 +37,7 @@ impl Rig {
         let device = DeviceClock::of_machine(clock.clone(), Arc::new(AlwaysSynced(true)));
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, thread) = start(0, camera, device, clock, stop.clone(), Box::new(|| {})).unwrap();
-        Self { shared, stop, thread: Some(thread), _folder: folder }
+        Self { shared, stop, thread: Some(thread), folder }
     }
 
     /// A child of this shell line; `$F` is a file with one JPEG.
@@ -97,6 +97,21 @@ fn a_child_that_stalls_is_killed_and_begun_again() {
     // Until the next life's first frame: seen at this stall or at a later one.
     let told = |s: &CameraState| s.trouble.as_ref().is_some_and(|t| t.contains("no frame for 400 ms"));
     rig.until("a second stall, told", |s| s.stalls >= 2 && told(s));
+}
+
+/// What the child started and let go holds its end of the pipe: nobody waits for that.
+#[test]
+fn a_child_whose_own_child_outlives_it_is_begun_again() {
+    let rig = Rig::shell("setsid sleep 300 & echo $! >> $F.pids; cat $F; exec sleep 1000");
+    rig.frame();
+    rig.until("a stall", |s| s.stalls >= 1);
+    rig.frame();
+    rig.stop.store(true, Ordering::Relaxed);
+    rig.until("its end", |s| !s.running);
+    let pids = std::fs::read_to_string(rig.folder.path().join("frame.jpg.pids")).unwrap();
+    for pid in pids.lines() {
+        let _ended = std::process::Command::new("kill").arg(pid).status();
+    }
 }
 
 #[test]
