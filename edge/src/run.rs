@@ -267,7 +267,9 @@ impl Edge {
         }
         self.edges_seen = edges;
         for camera in 0..self.cameras.len() {
-            while let Some(frame) = self.cameras[camera].take() {
+            // A camera that floods fills its queue as fast as it is emptied.
+            for _ in 0..capture::FRAMES_MAX {
+                let Some(frame) = self.cameras[camera].take() else { break };
                 self.frame(camera, frame, now);
                 // Two large ones would be more than may wait for the disk.
                 if self.spool.pending_bytes() >= GROUP_BYTES {
@@ -386,13 +388,14 @@ impl Edge {
     }
 
     fn disk_trouble(&mut self, why: &Error, now: i64) -> Result<()> {
-        let since = *self.disk_bad_since.get_or_insert(now);
-        if since == now {
+        if self.disk_bad_since.is_none() {
             tracing::error!("the disk refuses: {why}");
         }
-        // A full disk is drained by sending; another refusal does not mend itself.
-        if why.code() != Code::DiskFull && now - since > DISK_PATIENCE_US && self.spool.in_memory().is_none()
-        {
+        // A full disk is drained by sending; another refusal does not mend itself, and has its own time.
+        let full = why.code() == Code::DiskFull;
+        let since = self.disk_bad_since.filter(|_| !full).unwrap_or(now);
+        self.disk_bad_since = Some(since);
+        if now - since > DISK_PATIENCE_US && self.spool.in_memory().is_none() {
             tracing::error!("records are kept in memory only from now on");
             self.spool.fall_back(why.clone())?;
             self.disk_bad_since = None;

@@ -106,3 +106,18 @@ fn codes_that_a_turn_leaves_behind_are_passed_by_no_heartbeat() {
     life.taken.durable[0] = number;
     check(&life.link.get(), &life.taken, "many");
 }
+
+/// What a full disk has cost of the time is not counted against another refusal.
+#[test]
+fn a_full_disk_is_drained_and_wears_no_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut life = started(folder.path(), NOTHING);
+    let (full, bad) = (Error::new(Code::DiskFull, "full"), Error::new(Code::Io, "refused"));
+    let mut at = |seconds: i64, why: &Error| {
+        life.edge.disk_trouble(why, seconds * SECOND_US).unwrap();
+        life.edge.spool.in_memory().is_some()
+    };
+    assert!((0..60).all(|second| !at(second, &full)), "never for a full disk");
+    assert!((60..70).all(|second| !at(second, &bad)));
+    assert!(at(71, &bad), "ten seconds of its own");
+}
