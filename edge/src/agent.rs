@@ -292,6 +292,27 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_opens_the_gates_that_wait_for_one_and_an_edge_the_others() {
+        let (camera, rest) = CONFIG.split_once("[[camera]]").unwrap().1.split_once("[gpio.trigger]").unwrap();
+        let on_scan = camera.replace("\"gpio\"", "\"scan\"\n name = \"top\"");
+        let head = "device = { id = 'd1', warehouse = 'W1', station = 'P1' }\npublish = { to = 'spool' }\n";
+        let scanner = "[[scanner]]\nkind = 'stdin'\n";
+        let text = format!("{head}{scanner}[[camera]]{camera}[[camera]]{on_scan}[gpio.trigger]{rest}");
+        let mut agent = Agent::new(&Config::parse("edge.toml", &text).unwrap(), "b0");
+        let shown = |agent: &mut Agent, camera: usize, now_us: i64| {
+            let jpeg = Jpeg { bytes: vec![1], width: 0, height: 0 };
+            let (effect, _) = agent.frame(camera, &Frame { jpeg, time: time(), now_us })?;
+            sent(&effect).1.into_iter().find(|(name, _)| name == "trigger").map(|(_, why)| why)
+        };
+        let idle = Some("idle".to_owned());
+        assert_eq!([0, 1].map(|camera| shown(&mut agent, camera, 0)), [idle.clone(), idle]);
+        agent.code(0, "A", time(), 2_000);
+        assert_eq!([0, 1].map(|camera| shown(&mut agent, camera, 103_000)), [None, Some("scan".to_owned())]);
+        agent.edge(200_000);
+        assert_eq!([0, 1].map(|camera| shown(&mut agent, camera, 301_000)), [Some("gpio".to_owned()), None]);
+    }
+
+    #[test]
     fn a_frame_above_the_inline_size_says_where_its_bytes_go_and_so_do_its_detections() {
         let text = CONFIG.replace("scanner = []\n", "frame_store = { to = 'x', inline_bytes = '4 B' }\n");
         let mut agent = Agent::new(&Config::parse("edge.toml", &text).unwrap(), "b0");
