@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_contract::{Clock, Code, Error, Result, WallClock};
 
 use super::asker::{Asker, number};
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::fault;
 
@@ -69,7 +70,7 @@ impl TopicSetup {
 
 /// Changes topics. Each call waits for the broker, for the options' timeout at most.
 pub struct Admin {
-    client: AdminClient<Context>,
+    client: Client<AdminClient<Context>>,
     options: KafkaOptions,
     health: Health,
 }
@@ -80,7 +81,7 @@ impl Admin {
         let client =
             AdminClient::from_config_and_context(&options.asker(false), Context { health: health.clone() })
                 .map_err(|e| fault::of(&e, "connecting to Kafka"))?;
-        Ok(Self { client, options: options.clone(), health })
+        Ok(Self { client: Client::new(client), options: options.clone(), health })
     }
 
     fn settings(&self) -> AdminOptions {

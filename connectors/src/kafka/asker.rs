@@ -11,12 +11,13 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use weir_contract::{Code, Error, Place, Result};
 
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::{fault, topic_id};
 
 /// Asks about one topic. Methods block for the timeout given at most.
 pub struct Asker {
-    client: BaseConsumer<Context>,
+    client: Client<BaseConsumer<Context>>,
     servers: String,
     topic: String,
     health: Health,
@@ -33,7 +34,7 @@ impl Asker {
         )
         .map_err(|e| fault::of(&e, "connecting to Kafka"))?;
         Ok(Self {
-            client,
+            client: Client::new(client),
             servers: options.bootstrap.clone(),
             topic: options.topic.clone(),
             health: health.clone(),

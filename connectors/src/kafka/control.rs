@@ -25,6 +25,7 @@ use weir_engine::control::{Control, ControlLog};
 
 use super::admin::{Admin, TopicSetup};
 use super::asker::{Asker, number};
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::cursor::Cursor;
 use super::fault;
@@ -41,7 +42,7 @@ type Answer = Result<i64, KafkaError>;
 /// A program's control log.
 pub struct KafkaControlLog {
     options: KafkaOptions,
-    producer: ThreadedProducer<Appends>,
+    producer: Client<ThreadedProducer<Appends>>,
     asker: Asker,
     health: Health,
     partitions: u32,
@@ -77,7 +78,7 @@ impl KafkaControlLog {
             .map_err(|e| fault::of(&e, &format!("opening control log {}", options.topic)))?;
         Ok(Self {
             options: options.clone(),
-            producer,
+            producer: Client::new(producer),
             asker,
             health,
             partitions,

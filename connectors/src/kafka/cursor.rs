@@ -18,6 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_contract::{Clock, Code, Error, Place, Result, WallClock};
 
 use super::asker::number;
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::fault;
 
@@ -31,7 +32,7 @@ pub enum Polled<'a> {
 
 /// A consumer with one partition assigned. Dropping it closes its connections.
 pub struct Cursor {
-    consumer: BaseConsumer<Context>,
+    consumer: Client<BaseConsumer<Context>>,
     topic: String,
     partition: u32,
     from: i64,
@@ -42,9 +43,10 @@ impl Cursor {
     /// Does not ask the broker: a wrong position shows at the first poll.
     pub fn open(options: &KafkaOptions, partition: u32, from: i64, health: &Health) -> Result<Self> {
         let doing = || format!("opening {}/{partition} at {from}", options.topic);
-        let consumer =
+        let consumer: BaseConsumer<Context> =
             BaseConsumer::from_config_and_context(&options.reader(), Context { health: health.clone() })
                 .map_err(|e| fault::of(&e, &doing()))?;
+        let consumer = Client::new(consumer);
         let mut assignment = TopicPartitionList::with_capacity(1);
         assignment
             .add_partition_offset(&options.topic, number(partition)?, Offset::Offset(from))

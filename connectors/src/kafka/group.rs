@@ -28,6 +28,7 @@ use weir_contract::{Code, Error, Result};
 use weir_engine::run::copies::{Kept, Progress};
 
 use super::asker::number;
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::fault;
 
@@ -44,7 +45,7 @@ pub enum Turn {
 
 /// A member of a group that shares one topic. Dropping it leaves the group.
 pub struct KafkaGroup {
-    consumer: BaseConsumer<Member>,
+    consumer: Client<BaseConsumer<Member>>,
     topic: String,
     group: String,
     timeout: Duration,
@@ -57,8 +58,10 @@ impl KafkaGroup {
     pub fn join(options: &KafkaOptions, group: &str) -> Result<Self> {
         let doing = || format!("joining group {group} of topic {}", options.topic);
         let member = Member { context: Context { health: Health::default() }, said: Mutex::default() };
-        let consumer = BaseConsumer::from_config_and_context(&options.member(group), member)
-            .map_err(|e| fault::of(&e, &doing()))?;
+        let consumer: BaseConsumer<Member> =
+            BaseConsumer::from_config_and_context(&options.member(group), member)
+                .map_err(|e| fault::of(&e, &doing()))?;
+        let consumer = Client::new(consumer);
         consumer.subscribe(&[&options.topic]).map_err(|e| fault::of(&e, &doing()))?;
         let (topic, timeout) = (options.topic.clone(), options.timeout);
         Ok(Self { consumer, topic, group: group.to_owned(), timeout, last: Mutex::default() })

@@ -4,6 +4,7 @@
 //! |------------|---------------------------------------------------------------|
 //! | `config`   | options, and the properties that weir fixes                   |
 //! | `fault`    | librdkafka's errors as weir's codes                           |
+//! | `client`   | the end of a client, which is not waited for without a limit  |
 //! | `asker`    | partitions, end positions, identity                           |
 //! | `topic_id` | the one call that rdkafka does not wrap                       |
 //! | `cursor`   | one assigned partition, read forward                          |
@@ -18,6 +19,7 @@
 
 pub mod admin;
 mod asker;
+mod client;
 mod config;
 mod control;
 mod cursor;

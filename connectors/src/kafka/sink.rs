@@ -39,6 +39,7 @@ use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
 use self::landed::{Delivery, Landed};
 use super::admin::{Admin, TopicSetup};
 use super::asker::{Asker, number};
+use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
 use super::cursor::Cursor;
 use super::fault;
@@ -116,8 +117,10 @@ impl KafkaSink {
         let landed = Arc::new(Landed::default());
         let context = Delivery { context: Context { health: self.health.clone() }, landed: landed.clone() };
         let doing = || format!("opening writer {writer} of topic {}", self.options.topic);
-        let producer = ThreadedProducer::from_config_and_context(&config, context)
-            .map_err(|e| fault::of(&e, &doing()))?;
+        let producer: ThreadedProducer<Delivery> =
+            ThreadedProducer::from_config_and_context(&config, context)
+                .map_err(|e| fault::of(&e, &doing()))?;
+        let producer = Client::new(producer);
         let start = WallClock.monotonic();
         while let Err(error) = producer.init_transactions(STEP) {
             let ours = fault::of(&error, &doing());
@@ -173,7 +176,7 @@ struct Writer {
     /// Longest a read back waits to move on.
     patience: Duration,
     name: String,
-    producer: ThreadedProducer<Delivery>,
+    producer: Client<ThreadedProducer<Delivery>>,
     landed: Arc<Landed>,
     asker: Arc<Asker>,
     stable: Arc<Asker>,
