@@ -4,6 +4,8 @@
 
 #[path = "kafka/bad.rs"]
 mod bad;
+#[path = "kafka/dangling.rs"]
+mod dangling;
 #[path = "kafka/owners.rs"]
 mod owners;
 #[path = "kafka/retention.rs"]

@@ -7,7 +7,8 @@
 //! S1  Records come once, in offset order, none skipped: a gap holds transaction markers and aborted
 //!     records only. A position that retention took is `W0403`.
 //! S2  `caught_up` is said only after the broker confirmed it, asked after the last poll.
-//! S3  While the brokers are away a fetch gives nothing, and [`KafkaSource::trouble`] says why.
+//! S3  The end of an unbounded partition is where a reader of committed records comes now.
+//! S4  While the brokers are away a fetch gives nothing, and [`KafkaSource::trouble`] says why.
 //!
 //! Start at `Reader::fetch`. Tests: `connectors/tests/kafka.rs`.
 
@@ -51,13 +52,18 @@ impl KafkaSource {
         Ok(Self { options: Arc::new(options), asker, health, fixed: Mutex::new(None) })
     }
 
+    /// What is there now. Nobody has read beyond the last stable offset, and what lies there may stay undecided
+    /// for as long as a writer's transaction may be open: whoever reads to the end now stops before it. A bounded
+    /// read takes it in and waits, since it is never repeated: records that were sent before its start are there.
     fn look(&self) -> Result<Vec<Partition>> {
-        let numbers = self.asker.partitions(self.options.timeout)?;
+        let bounded = self.options.until_end;
+        let asker = Asker::new(&self.options, !bounded, &self.health)?;
+        let numbers = asker.partitions(self.options.timeout)?;
         numbers
             .into_iter()
             .map(|number| {
-                let (start, end) = self.asker.ends(number, self.options.timeout)?;
-                Ok(Partition { number, start, end, bounded: self.options.until_end })
+                let (start, end) = asker.ends(number, self.options.timeout)?;
+                Ok(Partition { number, start, end, bounded })
             })
             .collect()
     }

@@ -92,7 +92,6 @@ fn an_open_transaction_is_not_the_end() {
     let out = half(&options, "w", 0..5);
     let source = source(&options);
     let mut reader = source.open(0, 0).unwrap();
-    assert_eq!(source.partitions().unwrap()[0].end, 5);
     for _ in 0..3 {
         let fetched = reader.fetch(WIDE, Duration::from_millis(50)).unwrap();
         assert!(fetched.batch.is_none() && !fetched.caught_up, "below the high watermark");
@@ -103,6 +102,32 @@ fn an_open_transaction_is_not_the_end() {
         got.extend(drain(reader.as_mut(), WIDE).1);
     }
     assert_eq!(got, numbers(0..5));
+}
+
+#[test]
+fn who_reads_to_the_end_now_does_not_wait_for_a_transaction_that_nobody_ends() {
+    let _broker = steady();
+    let options = topic("dangling", 2);
+    let mut told = writer(&options, "told");
+    told.write(records(0..8)).unwrap();
+    told.commit().unwrap();
+    let stable = source(&options).partitions().unwrap()[0].end;
+    let left = half(&options, "left", 8..12);
+    // What another writer commits behind it cannot be read before it either.
+    half(&options, "behind", 12..15).commit_transaction(Duration::from_secs(20)).unwrap();
+    let there = source(&options);
+    let ends: Vec<i64> = there.partitions().unwrap().iter().map(|p| p.end).collect();
+    assert_eq!(ends, [stable, 0]);
+    let mut reader = there.open(0, 0).unwrap();
+    let (mut values, mut next) = (Vec::new(), 0);
+    while next < stable {
+        let fetched = reader.fetch(WIDE, WAIT).unwrap();
+        values.extend(fetched.batch.iter().flat_map(|batch| texts(&batch.payload)));
+        next = fetched.next;
+    }
+    assert_eq!((values, next), (numbers(0..8), stable));
+    left.abort_transaction(Duration::from_secs(20)).unwrap();
+    assert_eq!(read_all(&options), [numbers(0..8), numbers(12..15)].concat());
 }
 
 #[test]

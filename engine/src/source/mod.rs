@@ -86,7 +86,7 @@ pub struct Partition {
     pub number: u32,
     /// The lowest position that the log still holds.
     pub start: i64,
-    /// The position after the last record, now.
+    /// The position after the last record that can be read, now.
     pub end: i64,
     /// Whether `end` stays the end: files, or `until = 'end'`.
     pub bounded: bool,

@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Done {
         for taping in &mut tapings {
             busy |= taping.step(bounded)?;
         }
-        if tapings.iter().all(|t| t.lanes.iter().all(|l| l.done)) {
+        if tapings.iter().all(Taping::done) {
             break;
         }
         if WallClock.monotonic().saturating_sub(published) >= PUBLISH_EVERY {
@@ -105,7 +105,11 @@ pub fn run(args: Args) -> Done {
     let control = ports::control_topic(&wire::env(), &program.name);
     if let Some(source) = control_source(&log, &control, &registry)? {
         let mut taping = Taping::new(&args.out, &control, &source)?;
-        while taping.step(true)? {}
+        while !taping.done() {
+            if !taping.step(true)? {
+                std::thread::sleep(NAP);
+            }
+        }
         taping.writer.publish()?;
         super::say(&format!("{control} {} records", taping.records));
     }
@@ -167,7 +171,10 @@ impl Taping {
             lane.next = fetched.next;
             lane.done |= fetched.ended;
         }
-        // A reader that fetches in the background may have nothing yet.
-        Ok(busy || (to_end && self.lanes.iter().any(|l| !l.done && l.next < l.end)))
+        Ok(busy)
+    }
+
+    fn done(&self) -> bool {
+        self.lanes.iter().all(|l| l.done)
     }
 }

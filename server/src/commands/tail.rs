@@ -1,4 +1,7 @@
-//! `weir tail`: follows an event topic of the embedded log or Kafka.
+//! `weir tail`: shows an event topic of the embedded log or Kafka, and follows it.
+//!
+//! Without `--follow` it ends where the topic ended at its start: a topic that is written all the time, or has a
+//! transaction that nobody ends, holds it no longer.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -24,7 +27,7 @@ pub struct Args {
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Start)]
     from: From,
-    /// Go on until interrupted, instead of ending with the topic
+    /// Go on until interrupted, instead of ending where the topic ended at the start
     #[arg(long, short)]
     follow: bool,
     /// kafka://HOST:PORT or log:FOLDER; default: WEIR_LOG, else the embedded log under --data
@@ -42,7 +45,15 @@ enum From {
 
 struct Open {
     reader: Box<dyn PartitionReader>,
-    caught_up: bool,
+    next: i64,
+    /// Where it ended at the start; None: whatever comes is shown.
+    end: Option<i64>,
+}
+
+impl Open {
+    fn done(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
 }
 
 pub fn run(args: Args) -> Done {
@@ -58,33 +69,30 @@ pub fn run(args: Args) -> Done {
     let mut open = Vec::new();
     for partition in source.partitions()? {
         let from = if args.from == From::End { partition.end } else { partition.start };
-        open.push(Open { reader: source.open(partition.number, from)?, caught_up: false });
+        let end = (!args.follow).then_some(partition.end);
+        open.push(Open { reader: source.open(partition.number, from)?, next: from, end });
     }
     let columns = std::io::stdout().is_terminal();
     let mut away = false;
-    loop {
+    while !open.iter().all(Open::done) {
         match source.trouble() {
             Some(error) if !away => eprintln!("{error}"),
             _ => {}
         }
         away = source.trouble().is_some();
-        let mut quiet = true;
         // Where several partitions are silent, one of them waits and the others only look.
-        for at in 0..open.len() {
+        for (at, one) in open.iter_mut().filter(|one| !one.done()).enumerate() {
             let wait = if at == 0 { WAIT } else { Duration::ZERO };
-            let fetched = open[at].reader.fetch(LIMIT, wait)?;
-            open[at].caught_up = fetched.caught_up || fetched.ended;
-            if let Some(batch) = fetched.batch {
-                quiet = false;
-                if !print(&batch, columns) {
-                    return Ok(0);
-                }
+            let fetched = one.reader.fetch(LIMIT, wait)?;
+            one.next = fetched.next;
+            if let Some(batch) = fetched.batch
+                && !print(&batch, columns)
+            {
+                return Ok(0);
             }
         }
-        if quiet && !args.follow && open.iter().all(|o| o.caught_up) {
-            return Ok(0);
-        }
     }
+    Ok(0)
 }
 
 /// False where standard output is closed.

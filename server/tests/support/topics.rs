@@ -86,6 +86,27 @@ impl Topics {
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
     }
 
+    /// A transaction that is neither committed nor aborted, for longer than any test lasts; its record is in the log.
+    pub fn undecided(
+        &self,
+        topic: &str,
+        partition: i32,
+        value: &[u8],
+    ) -> ThreadedProducer<DefaultProducerContext> {
+        let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.at)
+            .set("transactional.id", format!("{topic}.undecided"))
+            .set("transaction.timeout.ms", "900000")
+            .create()
+            .unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(PATIENCE).unwrap();
+        producer
+    }
+
     /// Returns when everything that was sent is durable.
     pub fn flush(&self) {
         self.producer.flush(PATIENCE).unwrap();
