@@ -60,7 +60,12 @@ fn kind(code: RDKafkaErrorCode) -> Code {
         | K::UnsupportedFeature
         | K::MessageSizeTooLarge
         | K::InvalidRecord
-        | K::InvalidTimestamp => Code::Refused,
+        | K::InvalidTimestamp
+        | K::InvalidGroupId
+        | K::InvalidSessionTimeout
+        | K::InconsistentGroupProtocol
+        | K::GroupMaxSizeReached
+        | K::OffsetMetadataTooLarge => Code::Refused,
         _ => Code::Connect,
     }
 }
@@ -93,6 +98,10 @@ mod tests {
             (RDKafkaErrorCode::Fenced, Code::Locked),
             (RDKafkaErrorCode::UnknownTopicOrPartition, Code::NoTopic),
             (RDKafkaErrorCode::TopicAuthorizationFailed, Code::Refused),
+            // What a group never takes is not waited for in silence.
+            (RDKafkaErrorCode::InvalidSessionTimeout, Code::Refused),
+            (RDKafkaErrorCode::InconsistentGroupProtocol, Code::Refused),
+            (RDKafkaErrorCode::OffsetMetadataTooLarge, Code::Refused),
         ] {
             assert_eq!(of_code(code, "reading t/0").code(), expected, "{code:?}");
         }
