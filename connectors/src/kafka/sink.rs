@@ -289,6 +289,10 @@ impl Writer {
                 return Err(Trouble::Again(Error::new(Code::Connect, self.doing("waiting for the brokers"))));
             }
             while self.producer.in_flight_count() > 0 {
+                if WallClock.monotonic() > until {
+                    let what = self.doing("waiting for the last report");
+                    return Err(Trouble::Again(Error::new(Code::Connect, what)));
+                }
                 std::thread::yield_now();
             }
         }
