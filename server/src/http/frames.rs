@@ -12,6 +12,7 @@
 //! | 405    | anything but PUT of a frame and GET of `/v1/frames`                |
 //! | 413    | above the limit; nothing of it is read                            |
 //! | 422    | the bytes are not those that the name says: damaged on the way    |
+//! | 429    | the device brings as many frames already as it may                |
 //! | 503    | the disk refuses, or as many frames come already as may           |
 //!
 //! T1  A frame is written aside while it comes and hashed on the way: memory holds a part of each, whatever its size.
@@ -35,6 +36,8 @@ use super::told::Told;
 pub const PATH: &str = "/v1/frames";
 /// Frames that come at once; each has a file and a part of 256 KiB in memory. Eyeballed.
 const UPLOADS_MAX: usize = 64;
+/// Of these, one token's: slow ones of one device must not shut out the others.
+pub const UPLOADS_OF_ONE: usize = UPLOADS_MAX / 4;
 
 /// The resource.
 pub struct Frames {

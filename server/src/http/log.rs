@@ -14,6 +14,7 @@
 //! | 403    | this device may not write this key; a record has another device's id, or names a       |
 //! |        | warehouse that is not the key                                                          |
 //! | 404    | the topic is not one that devices write                                                |
+//! | 405    | anything but POST and GET                                                              |
 //! | 413    | the body, or its number of lines, is above the limit                                   |
 //! | 429    | the device sends faster than it may, by more than waiting mends, or has as many bytes  |
 //! |        | or connections under way as it may: `retry-after`                                      |
@@ -115,6 +116,7 @@ struct Device {
     bucket: Bucket,
     bytes: Arc<Semaphore>,
     seats: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 /// What the head of a request gave a right to.
@@ -127,6 +129,8 @@ pub struct Ticket {
     token: TokenDigest,
     /// It brings a frame, or asks whether it may; then there is no topic.
     frame: Option<frames::Ticket>,
+    /// One of the frames that its device may bring at once.
+    _upload: Option<OwnedSemaphorePermit>,
     /// Its part of the device's share, until it is answered.
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -171,9 +175,19 @@ impl Log {
             bucket: Bucket::full(rate, self.clock.monotonic()),
             bytes: Arc::new(Semaphore::new(waiting_bytes.max(body_bytes))),
             seats: Arc::new(Semaphore::new(connections.max(1))),
+            uploads: Arc::new(Semaphore::new(frames::UPLOADS_OF_ONE)),
         };
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         work(devices.entry(token).or_insert_with(full))
+    }
+
+    /// One of the frames that a device may bring at once.
+    fn upload(&self, token: TokenDigest) -> std::result::Result<OwnedSemaphorePermit, Answer> {
+        let uploads = self.device(token, |device| device.uploads.clone());
+        uploads.try_acquire_owned().map_err(|_| {
+            let text = format!("this device brings {} frames already", frames::UPLOADS_OF_ONE);
+            Answer::problem(StatusCode::TOO_MANY_REQUESTS, Code::Refused, text).retry_after(1)
+        })
     }
 
     fn ticket(
@@ -194,6 +208,7 @@ impl Log {
             look,
             token,
             frame: None,
+            _upload: None,
             _room: None,
         };
         if matches!(*head.method(), Method::GET | Method::HEAD) {
@@ -260,9 +275,13 @@ impl Log {
     ) -> std::result::Result<Ticket, Answer> {
         let mut ticket = match self.frames.as_ref().filter(|_| Frames::owns(head.uri().path())) {
             Some(frames) => {
-                let frame = Some(frames.admit(head, grant, length)?);
-                let (topic, key) = (String::new(), [].into());
-                Ticket { topic, key, grant: grant.clone(), look: false, token, frame, _room: None }
+                let frame = frames.admit(head, grant, length)?;
+                let _upload = match frame {
+                    frames::Ticket::Upload(_) => Some(self.upload(token)?),
+                    frames::Ticket::Look(_) => None,
+                };
+                let (topic, key, frame) = (String::new(), [].into(), Some(frame));
+                Ticket { topic, key, grant: grant.clone(), look: false, token, frame, _upload, _room: None }
             }
             None => self.ticket(head, grant, token)?,
         };

@@ -17,6 +17,7 @@ use crate::http::{Room, serve};
 
 const TOKEN: &str = "correct horse";
 const OTHER: &str = "battery staple";
+const NEIGHBOUR: &str = "wrong pony";
 const BYTES_MAX: u64 = 1_000_000;
 
 struct Rig {
@@ -35,8 +36,8 @@ impl Rig {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("data/frames");
-        let (storing, other) = (hash(TOKEN.as_bytes()), hash(OTHER.as_bytes()));
-        let lines = format!("d1 {storing} W1 frames\nd2 {other} W1\n");
+        let [storing, other, third] = [TOKEN, OTHER, NEIGHBOUR].map(|token| hash(token.as_bytes()));
+        let lines = format!("d1 {storing} W1 frames\nd2 {other} W1\nd3 {third} W1 frames\n");
         let grants = Grants::parse("tokens", &lines).unwrap();
         let frames = Frames::new(Store::new(&folder), BYTES_MAX);
         // The largest record is smaller than a frame: other limits hold here.
@@ -48,7 +49,9 @@ impl Rig {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            serve(listener, app, Room { waiting_bytes: 300_000, ..Room::default() }, || {
+            // Nobody is too slow here.
+            let patience = Duration::from_secs(60);
+            serve(listener, app, Room { waiting_bytes: 300_000, patience, ..Room::default() }, || {
                 stopping.load(Ordering::SeqCst)
             })
             .unwrap();
@@ -229,6 +232,37 @@ fn a_frame_whose_sender_goes_away_is_none_and_the_next_try_is() {
     stream.read_to_string(&mut said).unwrap();
     assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
     assert!(said.contains("\"new\":false"), "{said}");
+}
+
+#[test]
+fn one_devices_frames_leave_places_for_another() {
+    let rig = Rig::new();
+    let bytes = frame(100);
+    let path = format!("{PATH}/{}", hash(&bytes));
+    let slow = || {
+        let head = Rig::head("PUT", &path, TOKEN, bytes.len()) + "expect: 100-continue\r\n\r\n";
+        let mut stream = rig.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut begun = [0; 12];
+        stream.read_exact(&mut begun).unwrap();
+        (stream, String::from_utf8_lossy(&begun).into_owned())
+    };
+    let mut held: Vec<_> = (0..UPLOADS_OF_ONE).map(|_| slow()).collect();
+    assert!(held.iter().all(|(_, begun)| begun == "HTTP/1.1 100"), "each may come");
+    assert_eq!(slow().1, "HTTP/1.1 429");
+    assert_eq!(rig.ask("GET", PATH, TOKEN, b"").0, 200, "it may ask");
+    assert_eq!(rig.ask("PUT", &path, NEIGHBOUR, &bytes).0, 200);
+    // One that is answered gives its place back.
+    let (stream, _) = &mut held[0];
+    stream.write_all(&bytes).unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("HTTP/1.1 200") {
+        let mut more = [0; 64];
+        let count = stream.read(&mut more).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend(&more[..count]);
+    }
+    assert_eq!(rig.put(&hash(&bytes), &bytes).0, 200);
 }
 
 #[test]

@@ -423,6 +423,7 @@ fn what_waits_is_the_body_and_a_span_for_each_line() {
         look: false,
         token: [0; 32],
         frame: None,
+        _upload: None,
         _room: None,
     };
     let mut headers = ureq_proto::http::HeaderMap::new();
