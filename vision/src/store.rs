@@ -9,6 +9,7 @@
 //! F2  A file appears whole or not at all: it is written aside, synced and renamed. What `put` and `keep` returned
 //!     for is durable, whoever wrote it.
 //! F3  A uri cannot name a path: digits only.
+//! F4  A file is as old as the last time that its frame came: who deletes by age takes none of a younger record.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -18,7 +19,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use weir_contract::{Code, Error, Result};
+use weir_contract::{Clock, Code, Error, Result, WallClock};
 
 const SCHEME: &str = "sha256:";
 /// Folder of what is being written; what a kill left in it is swept.
@@ -71,7 +72,7 @@ impl Store {
         self.root.join(&sum[..2]).join(sum)
     }
 
-    /// Keeps a frame and gives its uri. One that is there already is not written again.
+    /// Keeps a frame and gives its uri. One that is there already is not written again, but counts as new by age.
     ///
     /// # Errors
     /// `W0501`, `W0505` where the disk refuses.
@@ -199,10 +200,13 @@ impl Arriving {
         let folder = self.path.parent().unwrap_or(&self.root);
         let is_new = self.file.is_some();
         let write = || {
-            if let Some(file) = self.file {
-                fs::create_dir_all(folder)?;
-                file.as_file().sync_all()?;
-                file.persist(&self.path).map_err(|e| e.error)?;
+            match self.file {
+                Some(file) => {
+                    fs::create_dir_all(folder)?;
+                    file.as_file().sync_all()?;
+                    file.persist(&self.path).map_err(|e| e.error)?;
+                }
+                None => renew(&self.path)?,
             }
             // Whoever wrote it may have been killed before: the names are durable from here on.
             sync_folder(folder)?;
@@ -210,6 +214,16 @@ impl Arriving {
             self.root.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
         };
         write().map(|()| is_new).map_err(|e| failed(&self.path, &e))
+    }
+}
+
+/// Who deletes frames by age goes by their last record, not by their first. One that went meanwhile is an error.
+fn renew(path: &Path) -> io::Result<()> {
+    let now = UNIX_EPOCH + Duration::from_micros(WallClock.now_us().max(0).cast_unsigned());
+    match File::open(path).and_then(|file| file.set_modified(now)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(e),
+        // Another owner's is as old as he says.
+        _ => Ok(()),
     }
 }
 
@@ -292,6 +306,25 @@ mod tests {
         lies.take(b"another").unwrap();
         assert_eq!(lies.keep().map_err(code), Err(Code::FrameChanged), "there or not");
         assert_eq!((store.get(&uri_of(&sum), 9).unwrap(), aside(&store)), (b"a frame".to_vec(), 0));
+    }
+
+    #[test]
+    fn a_frame_that_comes_again_is_young_and_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        store.put(b"frame").unwrap();
+        let path = store.path(&hash(b"frame"));
+        let old = UNIX_EPOCH + Duration::from_secs(1_000);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        store.put(b"frame").unwrap();
+        assert!(fs::metadata(&path).unwrap().modified().unwrap() > old + Duration::from_secs(1_000_000));
+        // Deleted by age while it came: nothing says that it is there, and the next try writes it.
+        let mut arriving = store.receive(&hash(b"frame"), 5).unwrap();
+        arriving.take(b"frame").unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(arriving.keep().map_err(|e| e.code()), Err(Code::Io));
+        let uri = store.put(b"frame").unwrap();
+        assert_eq!(store.get(&uri, 9).unwrap(), b"frame");
     }
 
     #[test]
