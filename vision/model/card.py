@@ -61,8 +61,8 @@ def verdict(metrics):
     if held >= 0.95 and shifted >= 0.90:
         return f"{aim}; both are met."
     return (
-        f"{aim}; this file has {held:.3f} and {shifted:.3f}. It had {time(metrics['training'])}; `make model` gives it "
-        "36 minutes of processor time (18 minutes of two free cores)."
+        f"{aim}; this file has {held:.3f} and {shifted:.3f} after {time(metrics['training'])}. README.md says what "
+        "stands in the way."
     )
 
 

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 import measure
 from net import NAMES, PARCEL, SIZE
 
-CROP = 128
+# Side of a piece as the network sees it, and the sides that are cut out for it.
+PIECE = 96
+CUT = (80, 136)
 
 
 class Frames:
@@ -40,23 +42,23 @@ class Frames:
         return self.decoded[number]
 
 
-def crop(picture, boxes, rng):
-    """A piece of CROP x CROP pixels, mostly around a mark or a barcode, with what shows of the boxes.
+def cut(picture, boxes, side, rng):
+    """A piece of side x side pixels, mostly around a mark or a barcode, with what shows of the boxes.
 
     Parcels are left out: most would be cut."""
     small = boxes[boxes[:, 4] != PARCEL]
     x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
     if len(small) and rng.random() < 0.85:
         x1, y1, x2, y2 = small[rng.randrange(len(small)), :4]
-        x, y = (x1 + x2) / 2 + rng.uniform(-36, 36), (y1 + y2) / 2 + rng.uniform(-36, 36)
-    left = int(min(max(x - CROP / 2, 0), SIZE - CROP))
-    top = int(min(max(y - CROP / 2, 0), SIZE - CROP))
+        x, y = (x1 + x2) / 2 + rng.uniform(-0.3, 0.3) * side, (y1 + y2) / 2 + rng.uniform(-0.3, 0.3) * side
+    left = int(min(max(x - side / 2, 0), SIZE - side))
+    top = int(min(max(y - side / 2, 0), SIZE - side))
     moved = small - np.array([left, top, left, top, 0], np.float32)
-    cut = moved.copy()
-    cut[:, :4] = np.clip(moved[:, :4], 0, CROP)
+    seen = moved.copy()
+    seen[:, :4] = np.clip(moved[:, :4], 0, side)
     area = lambda b: (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    kept = cut[area(cut) > 0.45 * area(moved)]
-    return picture[top : top + CROP, left : left + CROP], kept
+    kept = seen[area(seen) > 0.45 * area(moved)]
+    return picture[top : top + side, left : left + side], kept
 
 
 def turned(picture, boxes, quarters):
@@ -68,20 +70,20 @@ def turned(picture, boxes, quarters):
     return np.rot90(picture, quarters), boxes
 
 
-def batch_of(frames, chosen, size, rng):
-    """Pictures as bytes [n, side, side, 3] and their boxes, for one step, some by quarter turns. Of CROP,
-    pieces; of any other size, whole pictures, and boxes in pixels of SIZE."""
-    pictures, boxed = [], []
+def batch_of(frames, chosen, pieces, rng):
+    """Pictures as bytes [n, side, side, 3], their boxes, and the side: pieces, or whole pictures; some by
+    quarter turns."""
+    pictures, boxed, side = [], [], rng.randrange(*CUT) if pieces else SIZE
     for number in chosen:
         picture, boxes = frames.picture(number), frames.boxes[number]
         # Parcels of hard frames lie at any angle, and so does what is on them.
-        if rng.random() < (0.5 if size == CROP else 0.3):
+        if rng.random() < (0.5 if pieces else 0.3):
             picture, boxes = turned(picture, boxes, rng.randrange(1, 4))
-        if size == CROP:
-            picture, boxes = crop(picture, boxes, rng)
+        if pieces:
+            picture, boxes = cut(picture, boxes, side, rng)
         pictures.append(picture)
         boxed.append(boxes)
-    return np.ascontiguousarray(np.stack(pictures)), boxed
+    return np.ascontiguousarray(np.stack(pictures)), boxed, side
 
 
 def lit(pictures, size, device):
@@ -91,6 +93,6 @@ def lit(pictures, size, device):
         x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     n = len(pictures)
     chance = lambda channels, low, high: torch.empty(n, channels, 1, 1, device=device).uniform_(low, high)
-    gain = chance(3, 0.92, 1.08) * chance(1, 0.8, 1.2)
+    gain = chance(3, 0.92, 1.08) * chance(1, 0.7, 1.25)
     x = (x * gain + chance(1, -0.06, 0.06)).clamp(0.0, 1.0)
     return x.contiguous(memory_format=torch.channels_last)

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 import measure
-from data import CROP, Frames, batch_of, lit
+from data import PIECE, Frames, batch_of, lit
 from loss import heat_loss, kind_loss, side_loss, targets
 from net import PARCEL, SIZE, STRIDE, Net
 
@@ -77,10 +77,14 @@ def rate_at(share, highest):
     return highest * (0.003 + 0.997 * 0.5 * (1 + math.cos(math.pi * (share - 0.04) / 0.96)))
 
 
-def size_at(share):
-    """Small whole pictures first, which teach parcels and layout; then pieces around marks in their true
-    size, which teach brands at a sixth of the cost of a whole picture; whole pictures last."""
-    return 192 if share < 0.15 else CROP if share < 0.35 else SIZE
+def step_at(share, rng):
+    """What the next step learns from: pieces around marks, or whole pictures of a size.
+
+    A piece teaches brands at a tenth of the cost of a whole picture; whole ones teach parcels, layout and
+    what is no mark. The last steps see whole pictures alone, as the model will."""
+    if share < 0.94 and rng.random() < (0.75 if share < 0.55 else 0.5):
+        return PIECE
+    return 192 if share < 0.3 else 256 if share < 0.55 else SIZE
 
 
 class Trainer:
@@ -132,27 +136,27 @@ class Trainer:
     def run(self, frames):
         rng = random.Random(self.step)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
-        order, said, saved = [], time.monotonic(), time.monotonic()
+        order, said, saved = {True: [], False: []}, time.monotonic(), time.monotonic()
         budget, losses = self.minutes() * 60, []
         self.net.train()
         while self.spent < budget and not self.stopped:
             began = self.clock()
             share = self.spent / budget
-            size = size_at(share)
-            batch = self.args.batch * (2 if size == CROP else 1)
-            if len(order) < batch:
+            size = step_at(share, rng)
+            pieces = size == PIECE
+            batch = self.args.batch * (4 if pieces else 1)
+            if len(order[pieces]) < batch:
                 # Pieces come from frames that have something to cut around.
-                order = [n for n, boxes in enumerate(frames.boxes) if size != CROP or (boxes[:, 4] != PARCEL).any()]
-                rng.shuffle(order)
-            chosen, order = order[:batch], order[batch:]
-            pictures, boxes = batch_of(frames, chosen, size, rng)
+                order[pieces] = [n for n, b in enumerate(frames.boxes) if not pieces or (b[:, 4] != PARCEL).any()]
+                rng.shuffle(order[pieces])
+            chosen, order[pieces] = order[pieces][:batch], order[pieces][batch:]
+            pictures, boxes, side = batch_of(frames, chosen, pieces, rng)
             x = lit(pictures, size, self.device)
-            scale = 1.0 if size == CROP else size / SIZE
-            heat, sides = targets(boxes, size // STRIDE, scale, self.device)
+            heat, sides = targets(boxes, size // STRIDE, size / side, self.device)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate_at(share, self.args.rate)
             logit, distance = self.net(x)
-            first, second = heat_loss(logit, heat, size != CROP), side_loss(distance, sides)
+            first, second = heat_loss(logit, heat, not pieces), side_loss(distance, sides)
             third = kind_loss(logit, sides)
             self.optimizer.zero_grad(set_to_none=True)
             (first + 2.0 * second + 0.5 * third).backward()
@@ -181,6 +185,7 @@ def main():
     args = arguments()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(args)
     train = [("train", seed, args.frames) for seed in TRAIN_SEEDS]
     if not args.finish:
