@@ -100,30 +100,35 @@ fn brokers_that_are_away_for_half_a_minute_cost_nothing() {
     let (rig, topics, log) = (Rig::new(), Topics::at(&broker.at), broker.log());
     topics.create("readings", 3);
     rig.write("outage.sql", PROGRAM);
-    let running =
+    let mut running =
         rig.start(&["run", "outage.sql", "--log", &log, "--data", "data", "--checkpoint-every", "1"]);
     let done = AtomicBool::new(false);
     let rows = std::thread::scope(|scope| {
         let feeder = scope.spawn(|| feed(&topics, &done));
         let _ends = Ends(&done);
-        until("first event", || !events(&rig, &log).is_empty());
+        let mut told = || {
+            running.still_runs();
+            events(&rig, &log)
+        };
+        until("first event", || !told().is_empty());
         std::thread::sleep(CALM);
-        let before = events(&rig, &log).len();
+        let before = told().len();
         let still = broker.still();
         std::thread::sleep(AWAY);
         drop(still);
-        until("events after the outage", || events(&rig, &log).len() > before + 10);
+        until("events after the outage", || told().len() > before + 10);
         std::thread::sleep(CALM);
         broker.crash();
         broker.again();
-        let before = events(&rig, &log).len();
-        until("events after the crash", || events(&rig, &log).len() > before + 10);
+        let before = told().len();
+        until("events after the crash", || told().len() > before + 10);
         std::thread::sleep(CALM);
         done.store(true, Ordering::SeqCst);
         feeder.join().unwrap()
     });
     // A partition's last row is decided after all others of that partition.
     until("all events", || {
+        running.still_runs();
         events(&rig, &log).iter().filter(|e| e.contains("\"rule\":\"farewell\"")).count() == 3
     });
     running.signal("TERM");

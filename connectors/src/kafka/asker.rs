@@ -4,7 +4,7 @@
 //! records. Two isolation levels, because librdkafka answers "the end" by the client's: the high
 //! watermark to one that reads uncommitted, the last stable offset to one that reads committed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -21,8 +21,9 @@ pub struct Asker {
     servers: String,
     topic: String,
     health: Health,
-    /// The topic answered once: a broker that starts again may not know it for a moment.
-    known: AtomicBool,
+    /// Partitions below answered once, or were in a list of the topic's. A broker that starts again, or has just
+    /// heard of a topic, may not know them for a moment.
+    known: AtomicU32,
 }
 
 impl Asker {
@@ -38,7 +39,7 @@ impl Asker {
             servers: options.bootstrap.clone(),
             topic: options.topic.clone(),
             health: health.clone(),
-            known: AtomicBool::new(false),
+            known: AtomicU32::new(0),
         })
     }
 
@@ -62,6 +63,7 @@ impl Asker {
         if numbers.is_empty() {
             return Err(Error::new(Code::NoTopic, format!("{doing}: it is unknown")));
         }
+        numbers.iter().for_each(|n| self.knows(*n));
         Ok(numbers)
     }
 
@@ -72,12 +74,12 @@ impl Asker {
         match answer {
             Ok(ends) => {
                 self.health.well();
-                self.known.store(true, Ordering::Relaxed);
+                self.knows(partition);
                 Ok(ends)
             }
             Err(e) => {
                 let mut error = fault::of(&e, &format!("asking for the end of {}/{partition}", self.topic));
-                if error.code() == Code::NoTopic && self.known.load(Ordering::Relaxed) {
+                if error.code() == Code::NoTopic && partition < self.known.load(Ordering::Relaxed) {
                     // Where it is gone for good the reader hears so; a topic made anew has another identity.
                     error = Error::new(Code::Connect, error.what());
                 }
@@ -87,6 +89,10 @@ impl Asker {
                 Err(error)
             }
         }
+    }
+
+    fn knows(&self, partition: u32) {
+        self.known.fetch_max(partition.saturating_add(1), Ordering::Relaxed);
     }
 
     /// `kafka:CLUSTER/TOPIC/TOPIC_ID`. A topic that was deleted and made again has another id.

@@ -1,12 +1,15 @@
 //! A folder, the binary, and what it said.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weir_contract::{Clock, WallClock};
 
 /// Longest that any command of these tests may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -60,8 +63,10 @@ impl Rig {
 
     /// Starts a command that goes on by itself.
     pub fn start(&self, args: &[&str]) -> Running {
-        let child = self.command(args).spawn().unwrap();
-        Running { child: Some(child), what: args.join(" ") }
+        let mut child = self.command(args).spawn().unwrap();
+        // The pipes are emptied while the child runs, so that it never waits for its test.
+        let (out, err) = (emptied(child.stdout.take().unwrap()), emptied(child.stderr.take().unwrap()));
+        Running { child, pipes: Some((out, err)), what: args.join(" ") }
     }
 
     /// Runs a command to its end, whatever that is.
@@ -77,15 +82,25 @@ impl Rig {
     }
 }
 
+fn emptied(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).unwrap();
+        String::from_utf8(all).unwrap()
+    })
+}
+
 /// A child that never outlives its test.
 pub struct Running {
-    child: Option<Child>,
+    child: Child,
+    /// What it says on standard output and standard error.
+    pipes: Option<(JoinHandle<String>, JoinHandle<String>)>,
     what: String,
 }
 
 impl Running {
     pub fn id(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.child.id()
     }
 
     /// Sends a signal by the shell's own kill.
@@ -94,33 +109,40 @@ impl Running {
         assert!(sent.success());
     }
 
-    pub fn wait(mut self) -> Said {
-        // The pipes are emptied while the child runs, so that it never waits for this test.
-        let child = self.child.take().unwrap();
-        let id = child.id();
-        let (done, waited) = std::sync::mpsc::sync_channel(1);
-        let reader = std::thread::spawn(move || {
-            let output = child.wait_with_output().unwrap();
-            let _ = done.send(());
-            output
-        });
-        if waited.recv_timeout(PATIENCE).is_err() {
-            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
-            let said = String::from_utf8_lossy(&reader.join().unwrap().stderr).into_owned();
-            panic!("weir {} did not end in {PATIENCE:?}\n{said}", self.what);
+    /// Fails where it ended by itself.
+    pub fn still_runs(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let said = self.said(status);
+            panic!("weir {} ended by itself with {:?}\n{}\n{}", self.what, said.code, said.out, said.err);
         }
-        let Output { status, stdout, stderr } = reader.join().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: status.code(), out: text(stdout), err: text(stderr) }
+    }
+
+    pub fn wait(mut self) -> Said {
+        let end = WallClock.monotonic() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return self.said(status);
+            }
+            if WallClock.monotonic() > end {
+                self.child.kill().unwrap();
+                let status = self.child.wait().unwrap();
+                let said = self.said(status).err;
+                panic!("weir {} did not end in {PATIENCE:?}\n{said}", self.what);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn said(&mut self, status: ExitStatus) -> Said {
+        let (out, err) = self.pipes.take().unwrap();
+        Said { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -140,11 +162,10 @@ impl Said {
 
 /// Waits for something that another process does.
 pub fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let mut waited = Duration::ZERO;
+    let end = WallClock.monotonic() + PATIENCE;
     while !there() {
-        assert!(waited < PATIENCE, "no {what} in {PATIENCE:?}");
+        assert!(WallClock.monotonic() < end, "no {what} in {PATIENCE:?}");
         std::thread::sleep(LOOK);
-        waited += LOOK;
     }
 }
 

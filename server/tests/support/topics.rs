@@ -9,6 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use weir_contract::{Clock, WallClock};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -47,6 +48,17 @@ impl Topics {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = wait(self.admin().create_topics([&topic], &options)).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
+        self.wait_until_there(name, partitions);
+    }
+
+    /// The broker hears of a topic some time after the controller has made it.
+    fn wait_until_there(&self, name: &str, partitions: i32) {
+        let client = self.producer.client();
+        let end = WallClock.monotonic() + PATIENCE;
+        while (0..partitions).any(|n| client.fetch_watermarks(name, n, PATIENCE).is_err()) {
+            assert!(WallClock.monotonic() < end, "the broker does not know {name}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Takes the records before an offset, as retention does.
