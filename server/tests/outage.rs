@@ -12,7 +12,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rig::{Rig, assert_sums, until};
+use rig::{Rig, assert_sums};
 use serde_json::Value;
 use support::broker::Broker;
 use support::topics::Topics;
@@ -106,29 +106,24 @@ fn brokers_that_are_away_for_half_a_minute_cost_nothing() {
     let rows = std::thread::scope(|scope| {
         let feeder = scope.spawn(|| feed(&topics, &done));
         let _ends = Ends(&done);
-        let mut told = || {
-            running.still_runs();
-            events(&rig, &log)
-        };
-        until("first event", || !told().is_empty());
+        running.until("first event", || !events(&rig, &log).is_empty());
         std::thread::sleep(CALM);
-        let before = told().len();
+        let before = events(&rig, &log).len();
         let still = broker.still();
         std::thread::sleep(AWAY);
         drop(still);
-        until("events after the outage", || told().len() > before + 10);
+        running.until("events after the outage", || events(&rig, &log).len() > before + 10);
         std::thread::sleep(CALM);
         broker.crash();
         broker.again();
-        let before = told().len();
-        until("events after the crash", || told().len() > before + 10);
+        let before = events(&rig, &log).len();
+        running.until("events after the crash", || events(&rig, &log).len() > before + 10);
         std::thread::sleep(CALM);
         done.store(true, Ordering::SeqCst);
         feeder.join().unwrap()
     });
     // A partition's last row is decided after all others of that partition.
-    until("all events", || {
-        running.still_runs();
+    running.until("all events", || {
         events(&rig, &log).iter().filter(|e| e.contains("\"rule\":\"farewell\"")).count() == 3
     });
     running.signal("TERM");

@@ -1,6 +1,6 @@
 //! Runs that do not end by themselves: stop, go on, one process.
 
-use crate::rig::{PROGRAM, Rig, assert_sums, exists, until};
+use crate::rig::{PROGRAM, Rig, assert_sums, exists};
 
 /// A log that a simulated day was played into, small.
 fn played(rig: &Rig) -> String {
@@ -33,8 +33,8 @@ fn sigterm_ends_cleanly_and_the_next_start_goes_on() {
         rig.read("truth.json").contains("\"incidents\"") && rig.read("ref.sql").contains("INSERT INTO units")
     );
     let args = ["run", &pack(), "--log", &log, "--data", "data", "--checkpoint-every", "1"];
-    let first = rig.start(&args);
-    until("checkpoint", || exists(&rig.path("data/checkpoints/rules/0000000002.manifest.json")));
+    let mut first = rig.start(&args);
+    first.until("checkpoint", || exists(&rig.path("data/checkpoints/rules/0000000002.manifest.json")));
     // One process a program: a second one is refused and the first goes on.
     let second = rig.run(&args);
     assert_eq!(second.code, Some(1));
@@ -45,8 +45,8 @@ fn sigterm_ends_cleanly_and_the_next_start_goes_on() {
     let summary = said.summary();
     assert_sums(&summary);
     assert_eq!(summary["ended"], false, "a stop is no end");
-    let next = rig.start(&args);
-    until("new checkpoint", || !exists(&rig.path("data/checkpoints/rules/0000000001.manifest.json")));
+    let mut next = rig.start(&args);
+    next.until("new checkpoint", || !exists(&rig.path("data/checkpoints/rules/0000000001.manifest.json")));
     next.signal("INT");
     let again = next.wait();
     assert_eq!(again.code, Some(0), "{}", again.err);

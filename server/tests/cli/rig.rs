@@ -109,12 +109,15 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Fails where it ended by itself.
-    pub fn still_runs(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            let said = self.said(status);
-            panic!("weir {} ended by itself with {:?}\n{}\n{}", self.what, said.code, said.out, said.err);
-        }
+    /// Waits for something that it does, or for its own end, which is a failure.
+    pub fn until(&mut self, what: &str, mut there: impl FnMut() -> bool) {
+        until(what, || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let said = self.said(status);
+                panic!("weir {}, no {what}: {:?}\n{}\n{}", self.what, said.code, said.out, said.err);
+            }
+            there()
+        });
     }
 
     pub fn wait(mut self) -> Said {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_contract::{Clock, EventTime, WallClock};
 
 use super::broker;
-use super::rig::{Rig, assert_sums, until};
+use super::rig::{Rig, assert_sums};
 use super::support::topics::Topics;
 
 const TOPIC: &str = "bad_readings";
@@ -64,7 +64,7 @@ fn bad_records_are_counted_kept_and_cost_nobody_else_anything() {
         ("W0104", format!("{{\"event_id\":\"{}\"}}", "x".repeat(200_000)).into_bytes()),
     ];
     let args = ["run", "bad.sql", "--log", &log, "--data", "data", "--reference", "sites.sql"];
-    let running = rig.start(&args);
+    let mut running = rig.start(&args);
     // Good records between the bad ones, an unknown warehouse, a double, a late one, a beat.
     let mut good_rows = 0;
     for (n, (_, bytes)) in bad.iter().enumerate() {
@@ -84,8 +84,8 @@ fn bad_records_are_counted_kept_and_cost_nobody_else_anything() {
     topics.send_with(TOPIC, 0, None, Some(("weir-heartbeat", b"2026-03-02T08:01:00Z")));
     topics.flush();
     let rejects = bad.len() + 2;
-    until("rejected records", || tail(&rig, "dev.readings.rejected", &log).len() >= rejects);
-    until("events", || tail(&rig, "dev.events.bad", &log).len() >= 7);
+    running.until("rejected records", || tail(&rig, "dev.readings.rejected", &log).len() >= rejects);
+    running.until("events", || tail(&rig, "dev.events.bad", &log).len() >= 7);
     running.signal("TERM");
     let said = running.wait();
     assert_eq!(said.code, Some(0), "{}", said.err);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::broker;
-use super::rig::{PROGRAM, Rig, assert_sums, readings, until};
+use super::rig::{PROGRAM, Rig, assert_sums, readings};
 use super::support::topics::Topics;
 
 const TOPIC: &str = "cut_readings";
@@ -24,8 +24,8 @@ fn records_that_retention_took_are_named() {
     let start =
         |data: &str| rig.start(&["run", "cut.sql", "--log", &log, "--data", data, "--checkpoint-every", "1"]);
 
-    let first = start("data");
-    until("two events", || lines(&rig, &log) == 2);
+    let mut first = start("data");
+    first.until("two events", || lines(&rig, &log) == 2);
     first.signal("TERM");
     let said = first.wait();
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -53,8 +53,8 @@ fn records_that_retention_took_are_named() {
     assert_eq!(cold["sources"]["readings"]["records"], 10, "{cold}");
 
     // A cold start begins where the log begins; the records are taken while it stands still.
-    let running = start("other");
-    until("checkpoint", || rig.path("other/checkpoints/cut/0000000003.manifest.json").exists());
+    let mut running = start("other");
+    running.until("checkpoint", || rig.path("other/checkpoints/cut/0000000003.manifest.json").exists());
     running.signal("STOP");
     // Longer than any fetch that was under way.
     std::thread::sleep(Duration::from_secs(2));
