@@ -409,20 +409,22 @@ fn documents_name_what_exists() {
 }
 
 #[test]
-fn the_result_of_vision_is_of_the_model_that_ships() {
+fn results_with_a_model_are_of_the_model_that_ships() {
     let workspace = Workspace::load();
     let metrics: serde_json::Value =
         serde_json::from_str(&workspace.read("vision/model/metrics.json")).expect("JSON");
     let shipped = metrics["sha256"].as_str().expect("the model's sha256");
-    let result = workspace.read("benches/results/vision.txt");
-    let measured: Vec<&str> =
-        result.split_whitespace().filter_map(|word| word.strip_prefix("sha256=")).collect();
-    let same = |sha256: &&str| sha256.len() >= 16 && shipped.starts_with(*sha256);
-    assert!(
-        !measured.is_empty() && measured.iter().all(same),
-        "benches/results/vision.txt was measured with {measured:?}, vision/model/metrics.json says {shipped}: \
-         make bench-vision"
-    );
+    for name in ["vision", "pictures"] {
+        let result = workspace.read(&format!("benches/results/{name}.txt"));
+        let measured: Vec<&str> =
+            result.split_whitespace().filter_map(|word| word.strip_prefix("sha256=")).collect();
+        let same = |sha256: &&str| sha256.len() >= 16 && shipped.starts_with(*sha256);
+        assert!(
+            !measured.is_empty() && measured.iter().all(same),
+            "benches/results/{name}.txt was measured with {measured:?}, vision/model/metrics.json says {shipped}: \
+             make bench-{name}"
+        );
+    }
 }
 
 /// Codes of some cells: sure and right, sure and wrong.

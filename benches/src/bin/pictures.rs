@@ -11,6 +11,9 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 use serde_json::Value;
 
+/// What the demo detects with: the model that ships.
+const MODEL: &str = include_str!("../../../vision/model/metrics.json");
+
 #[derive(Parser)]
 struct Args {
     /// The first seed
@@ -73,7 +76,10 @@ fn run(args: &Args) -> Result<(), String> {
         }
         eprintln!("seed {seed}: {}", seen["found"]);
     }
-    println!("# weir demo from pictures, seeds {} to {}", args.seed, args.seed + args.seeds - 1);
+    let model: Value = serde_json::from_str(MODEL).map_err(|e| e.to_string())?;
+    let sha256 = model["sha256"].as_str().unwrap_or_default();
+    let last = args.seed + args.seeds - 1;
+    println!("# weir demo from pictures, seeds {} to {last}; model sha256={sha256:.16}", args.seed);
     println!("frames={frames} late={late} rejects={rejects} evidence={evidence} wall_s={seconds:.0}");
     println!(
         "{:<18} {:>8} {:>6} {:>6} {:>6} {:>8} {:>10}",
