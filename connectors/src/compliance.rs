@@ -13,7 +13,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use weir_contract::event::Id;
 use weir_contract::{Code, wire};
-use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkFactory};
+use weir_engine::sink::{FROM_START, NOT_READ, OutRecord, Sink, SinkFactory};
 use weir_engine::source::{FetchLimit, NO_APPEND, Payload, Source};
 
 /// A record as the suite sees it.
@@ -328,6 +328,8 @@ fn visible_after_commit_only(harness: &mut dyn SinkHarness) {
     assert_eq!(ids(&mut *sink, &middle), (20..25).collect::<Vec<_>>());
     let whole = start.iter().map(|(partition, _)| (*partition, FROM_START)).collect();
     assert_eq!(ids(&mut *sink, &whole), (0..25).collect::<Vec<_>>(), "from the start of the log");
+    let skipped = start.iter().map(|(partition, _)| (*partition, NOT_READ)).collect();
+    assert_eq!(ids(&mut *sink, &skipped), Vec::<u32>::new(), "nothing of a partition");
     let end = sink.ends().expect("ends");
     assert_eq!(ids(&mut *sink, &end), Vec::<u32>::new());
     sink.write(vec![out(30, None, envelopes)]).expect("write");

@@ -9,6 +9,8 @@ mod bounded;
 mod control;
 #[path = "kafka/ends.rs"]
 mod ends;
+#[path = "kafka/forgotten.rs"]
+mod forgotten;
 #[path = "kafka/outage.rs"]
 mod outage;
 #[path = "kafka/sinks.rs"]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use weir_contract::event::Id;
 use weir_contract::{Code, Error, Place, Result};
-use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use weir_engine::sink::{NOT_READ, OutRecord, Sink, SinkEnds, SinkFactory};
 
 /// Outputs of one table.
 pub struct FileSinks {
@@ -193,6 +193,9 @@ impl Sink for FileSink {
     }
 
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
+        if from.first().is_some_and(|(_, end)| *end == NOT_READ) {
+            return Ok(());
+        }
         let from = from.first().map_or(0, |(_, end)| u64::try_from(*end).unwrap_or(0));
         let shared = self.shared();
         let since = shared.committed.iter().filter(|(end, writer, _)| *end > from && *writer == self.writer);

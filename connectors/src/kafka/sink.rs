@@ -9,6 +9,7 @@
 //! K2  Records stay in memory until their commit is known. An aborted transaction is sent again whole.
 //! K3  A commit without an answer is asked again until it has one; no record is sent meanwhile.
 //! K4  `commit` returns when a reader of committed records can see everything (last stable offset).
+//! K5  A transaction whose end the brokers lost is ended by the next writer of the name (`back`).
 //!
 //! Records are sent when `commit` is called, so that a transaction is open for milliseconds: one that
 //! stays open for longer than `transaction.timeout.ms` looks like a newer writer to librdkafka.
@@ -20,28 +21,27 @@
 //! | Committing | the coordinator was asked          | ask again                             |
 //! | Aborting   | the transaction cannot be finished | abort, then everything from the start |
 
+mod back;
 mod landed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::Message;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use weir_contract::event::Id;
 use weir_contract::wire;
 use weir_contract::{Clock, Code, Error, Result, WallClock};
-use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
+use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 
 use self::landed::{Delivery, Landed};
 use super::admin::{Admin, TopicSetup};
 use super::asker::{Asker, number};
 use super::client::Client;
 use super::config::{Context, Health, KafkaOptions};
-use super::cursor::Cursor;
 use super::fault;
 
 /// Bytes of records held until their commit. At the limit `write` commits by itself.
@@ -57,6 +57,9 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 const TRANSACTION_TIMEOUT_MS: &str = "900000";
 /// Longest one record is tried before its transaction is aborted and sent again.
 const MESSAGE_TIMEOUT_MS: &str = "30000";
+/// Longest the brokers may answer that a committed transaction has no end, before its writer is over. They write
+/// it within milliseconds, after a start of theirs within seconds.
+const MARKER_PATIENCE: Duration = Duration::from_secs(30);
 /// One wait of librdkafka for the coordinator.
 const STEP: Duration = Duration::from_secs(5);
 /// Bytes that a record's bookkeeping counts beside its own.
@@ -147,6 +150,8 @@ impl KafkaSink {
             sent: 0,
             phase: Phase::Idle,
             unseen: BTreeMap::new(),
+            stuck: None,
+            marker_patience: MARKER_PATIENCE,
             away: false,
             dead: None,
         })
@@ -191,8 +196,12 @@ struct Writer {
     /// How many of `pending` are in the running transaction.
     sent: usize,
     phase: Phase,
-    /// Highest committed offsets that readers of committed records were not seen to reach.
-    unseen: BTreeMap<i32, i64>,
+    /// First and last committed offsets that readers of committed records were not seen to reach.
+    unseen: BTreeMap<i32, (i64, i64)>,
+    /// Since when the brokers answer that they do not end a transaction whose commit they took.
+    stuck: Option<Duration>,
+    /// Longest they may.
+    marker_patience: Duration,
     /// A commit within `write` found the brokers away.
     away: bool,
     dead: Option<Error>,
@@ -307,9 +316,9 @@ impl Writer {
                 return Err(trouble);
             }
         }
-        for (partition, offset) in self.landed.take() {
-            let highest = self.unseen.entry(partition).or_insert(-1);
-            *highest = (*highest).max(offset);
+        for (partition, (first, last)) in self.landed.take() {
+            let (_, highest) = self.unseen.entry(partition).or_insert((first, last));
+            *highest = last.max(*highest);
         }
         self.pending.drain(..self.sent);
         self.pending_bytes = self.pending.iter().map(bytes_of).sum();
@@ -321,25 +330,42 @@ impl Writer {
     /// Waits until readers of committed records see what was committed: the coordinator answers
     /// before its markers are written.
     fn await_visible(&mut self, until: Duration) -> Result<()> {
-        while let Some((&partition, &offset)) = self.unseen.first_key_value() {
+        while let Some((&partition, &(first, last))) = self.unseen.first_key_value() {
             let stable = u32::try_from(partition)
                 .map_err(|e| Error::new(Code::Internal, e.to_string()))
                 .and_then(|p| self.stable.ends(p, self.options.timeout));
+            let now = WallClock.monotonic();
             match stable {
-                Ok((_, stable)) if stable > offset => {
+                Ok((_, stable)) if stable > last => {
                     self.unseen.pop_first();
+                    self.stuck = None;
                     continue;
                 }
+                // What holds readers up is in here: not another one's transaction before it.
+                Ok((_, stable)) if stable >= first => {
+                    if now.saturating_sub(*self.stuck.get_or_insert(now)) > self.marker_patience {
+                        return Err(self.lost_end(partition, stable));
+                    }
+                }
+                Ok(_) => self.stuck = None,
                 Err(error) if error.code() != Code::Connect => return Err(error),
-                _ => {}
+                Err(_) => self.stuck = None,
             }
-            if WallClock.monotonic() > until {
+            if now > until {
                 let what = self.doing("waiting for a committed transaction to become visible");
                 return Err(self.health.get().unwrap_or_else(|| Error::new(Code::Connect, what)));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// The brokers took a commit and never made it seen. The next writer of this name ends it (`back`).
+    fn lost_end(&mut self, partition: i32, at: i64) -> Error {
+        let what =
+            self.doing(&format!("the brokers lost the end of a transaction at {partition}/{at}: writing"));
+        let act = "operator: start the program again. Nothing that was read is lost, and nothing is doubled.";
+        self.die(Error::new(Code::Locked, what).act(act))
     }
 }
 
@@ -351,29 +377,7 @@ impl Sink for Writer {
     }
 
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
-        for (partition, high) in self.ends()? {
-            // A partition that came later than the recorded ends is read whole.
-            let start = match from.iter().find(|(p, _)| *p == partition) {
-                Some((_, start)) if *start != FROM_START => *start,
-                None if from.is_empty() => continue,
-                _ => self.asker.ends(partition, self.options.timeout)?.0,
-            };
-            self.asker.check(partition, start, self.options.timeout)?;
-            if start == high {
-                continue;
-            }
-            let cursor = Cursor::open(&self.options, partition, start, &self.health)?;
-            cursor.scan(high, self.patience, &mut |message| {
-                if message.offset() < high
-                    && let Some(id) = id_of(message.headers())
-                {
-                    let time = message.timestamp().to_millis();
-                    seen(id, time.and_then(|ms| ms.checked_mul(1_000)?.checked_add(999)));
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        self.back(from, seen)
     }
 
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
@@ -463,13 +467,6 @@ fn send(producer: &ThreadedProducer<Delivery>, topic: &str, record: &OutRecord) 
         out = out.timestamp(time.div_euclid(1000));
     }
     producer.send(out).map_err(|(error, _)| error)
-}
-
-/// The id that weir wrote; none on heartbeats and on records that others wrote.
-fn id_of(headers: Option<&impl Headers>) -> Option<Id> {
-    let headers = headers?;
-    let id = headers.iter().find(|header| header.key == wire::ID)?;
-    Id::parse(std::str::from_utf8(id.value?).ok()?)
 }
 
 #[cfg(test)]

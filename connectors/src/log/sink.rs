@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use weir_contract::event::Id;
 use weir_contract::{Clock, Code, Error, Result, partitioner, wire};
-use weir_engine::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
+use weir_engine::sink::{FROM_START, NOT_READ, OutRecord, Sink, SinkEnds, SinkFactory};
 use weir_engine::sql::catalog::AppendTime;
 use weir_segments::{Reader, Record, WriterOptions};
 
@@ -87,7 +87,7 @@ impl Sink for OpenSink {
     }
 
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
-        for (partition, from) in from {
+        for (partition, from) in from.iter().filter(|(_, from)| *from != NOT_READ) {
             let (start, end) = bounds(&self.topic, *partition)?;
             let from = if *from == FROM_START { start } else { *from };
             let place = super::position(&self.topic, *partition, from);

@@ -24,7 +24,7 @@ use weir_contract::{Code, Error, Place, Result, partitioner, wire};
 
 use super::{Connector, OptionDoc, partitions_of, topic_of};
 use crate::control::{Control, ControlLog};
-use crate::sink::{FROM_START, OutRecord, Sink, SinkEnds, SinkFactory};
+use crate::sink::{FROM_START, NOT_READ, OutRecord, Sink, SinkEnds, SinkFactory};
 use crate::source::{FetchLimit, Fetched, NO_APPEND, Partition, PartitionReader, Source};
 use crate::sql::catalog::TableSpec;
 
@@ -386,7 +386,7 @@ impl Sink for MemorySink {
 
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
         let state = self.log.lock();
-        for (partition, from) in from {
+        for (partition, from) in from.iter().filter(|(_, from)| *from != NOT_READ) {
             let log = state.partition(&self.topic, *partition)?;
             let from = if *from == FROM_START { log.start } else { *from };
             state.check_position(&self.topic, *partition, from)?;

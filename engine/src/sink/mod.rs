@@ -20,6 +20,9 @@ pub struct OutRecord {
 /// As an end to read back from: the first record that the log still holds.
 pub const FROM_START: i64 = -1;
 
+/// As an end to read back from: nothing of this partition is read.
+pub const NOT_READ: i64 = -2;
+
 /// End positions of the partitions that a sink may write, ascending by partition.
 pub type SinkEnds = Vec<(u32, i64)>;
 

@@ -1,6 +1,7 @@
 //! What became of the records of a transaction, as librdkafka reports it.
 //!
-//! In:   delivery reports, on librdkafka's own threads. Out: how many landed, and where.
+//! In:   delivery reports, on librdkafka's own threads. Out: how many landed, and where: first and last offset a
+//!       partition.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -24,8 +25,8 @@ pub struct Landed {
 struct Reports {
     /// Records that landed or failed.
     done: usize,
-    /// The highest offset a partition.
-    highest: BTreeMap<i32, i64>,
+    /// The lowest and the highest offset a partition.
+    offsets: BTreeMap<i32, (i64, i64)>,
 }
 
 impl Landed {
@@ -40,8 +41,8 @@ impl Landed {
         waited.unwrap_or_else(PoisonError::into_inner).0.done >= records
     }
 
-    pub fn take(&self) -> BTreeMap<i32, i64> {
-        std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner)).highest
+    pub fn take(&self) -> BTreeMap<i32, (i64, i64)> {
+        std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner)).offsets
     }
 }
 
@@ -68,8 +69,9 @@ impl ProducerContext for Delivery {
         state.done += 1;
         // A failed record fails the transaction, and `commit` hears of it there.
         if let Ok(message) = result {
-            let highest = state.highest.entry(message.partition()).or_insert(-1);
-            *highest = (*highest).max(message.offset());
+            let at = message.offset();
+            let (first, last) = state.offsets.entry(message.partition()).or_insert((at, at));
+            (*first, *last) = (at.min(*first), at.max(*last));
         }
         self.landed.grew.notify_all();
     }

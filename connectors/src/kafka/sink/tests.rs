@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use weir_contract::Error;
+use weir_contract::{Clock, Code, Error, WallClock};
 use weir_engine::run::away::passes;
 use weir_engine::sink::{OutRecord, Sink, SinkFactory};
 
@@ -46,6 +46,29 @@ fn a_dead_writer_is_not_waited_for() {
     let mut next = factory.open("dead").unwrap();
     next.write(vec![record("two")]).unwrap();
     next.commit().unwrap();
+}
+
+#[test]
+fn a_commit_that_is_never_seen_ends_its_writer() {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("events", 1, 1).unwrap();
+    let factory = KafkaSink::new(KafkaOptions::new(brokers.bootstrap_servers(), "events")).unwrap();
+    let mut writer = factory.writer("lost", OPEN_PATIENCE).unwrap();
+    writer.write(vec![record("one")]).unwrap();
+    writer.commit().unwrap();
+    writer.marker_patience = Duration::ZERO;
+    // Readers stand before a transaction of somebody else: that is waited for.
+    let until = WallClock.monotonic() + Duration::from_millis(50);
+    writer.unseen.insert(0, (5, 7));
+    assert!(passes(&writer.await_visible(until).unwrap_err()));
+    // They stand in what was committed here.
+    writer.unseen.insert(0, (0, 7));
+    let lost = writer.commit().unwrap_err();
+    assert_eq!(lost.code(), Code::Locked, "{lost}");
+    for words in ["lost the end of a transaction at 0/", "start the program again"] {
+        assert!(lost.to_string().contains(words), "{lost}");
+    }
+    assert_eq!(writer.write(vec![record("two")]).unwrap_err().code(), Code::Locked, "it is over");
 }
 
 #[test]

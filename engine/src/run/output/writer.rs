@@ -11,7 +11,7 @@ use weir_contract::event::Id;
 
 use crate::base::NOTHING;
 use crate::run::copies::end_of;
-use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
+use crate::sink::{NOT_READ, OutRecord, Sink, SinkEnds, SinkFactory};
 
 /// One writer and what it must not write again.
 pub struct Writer {
@@ -86,7 +86,7 @@ impl Writer {
     /// Learns what one partition holds from a position on; the others are other copies'.
     pub(super) fn take_over(&mut self, partition: u32, from: i64) -> Result<()> {
         let mut ends = self.ends()?;
-        ends.iter_mut().filter(|(p, _)| *p == partition).for_each(|(_, end)| *end = from);
+        ends.iter_mut().for_each(|(p, end)| *end = if *p == partition { from } else { NOT_READ });
         self.from = Some(from);
         self.read_back(&ends)
     }
