@@ -9,7 +9,8 @@
 //! K2  Records stay in memory until their commit is known. An aborted transaction is sent again whole.
 //! K3  A commit without an answer is asked again until it has one; no record is sent meanwhile.
 //! K4  `commit` returns when a reader of committed records can see everything (last stable offset).
-//! K5  A transaction whose end the brokers lost is ended by the next writer of the name (`back`).
+//! K5  A transaction whose end the brokers lost is ended by another one of the same writer, and sent again
+//!     (`unseen`), or read back by the next writer of the name (`back`).
 //!
 //! Records are sent when `commit` is called, so that a transaction is open for milliseconds: one that
 //! stays open for longer than `transaction.timeout.ms` looks like a newer writer to librdkafka.
@@ -23,8 +24,8 @@
 
 mod back;
 mod landed;
+mod unseen;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use weir_contract::{Clock, Code, Error, Result, WallClock};
 use weir_engine::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 
 use self::landed::{Delivery, Landed};
+use self::unseen::Unseen;
 use super::admin::{Admin, TopicSetup};
 use super::asker::{Asker, number};
 use super::client::Client;
@@ -57,9 +59,6 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 const TRANSACTION_TIMEOUT_MS: &str = "900000";
 /// Longest one record is tried before its transaction is aborted and sent again.
 const MESSAGE_TIMEOUT_MS: &str = "30000";
-/// Longest the brokers may answer that a committed transaction has no end, before its writer is over. They write
-/// it within milliseconds, after a start of theirs within seconds.
-const MARKER_PATIENCE: Duration = Duration::from_secs(30);
 /// One wait of librdkafka for the coordinator.
 const STEP: Duration = Duration::from_secs(5);
 /// Bytes that a record's bookkeeping counts beside its own.
@@ -149,9 +148,7 @@ impl KafkaSink {
             pending_bytes: 0,
             sent: 0,
             phase: Phase::Idle,
-            unseen: BTreeMap::new(),
-            stuck: None,
-            marker_patience: MARKER_PATIENCE,
+            unseen: Unseen::default(),
             away: false,
             dead: None,
         })
@@ -196,12 +193,8 @@ struct Writer {
     /// How many of `pending` are in the running transaction.
     sent: usize,
     phase: Phase,
-    /// First and last committed offsets that readers of committed records were not seen to reach.
-    unseen: BTreeMap<i32, (i64, i64)>,
-    /// Since when the brokers answer that they do not end a transaction whose commit they took.
-    stuck: Option<Duration>,
-    /// Longest they may.
-    marker_patience: Duration,
+    /// What readers of committed records were not seen to reach.
+    unseen: Unseen,
     /// A commit within `write` found the brokers away.
     away: bool,
     dead: Option<Error>,
@@ -264,7 +257,7 @@ impl Writer {
             self.phase = Phase::Open;
         }
         while let Some(record) = self.pending.get(self.sent) {
-            match send(&self.producer, &self.options.topic, record) {
+            match send(&self.producer, &self.options.topic, record, self.sent) {
                 Ok(()) => self.sent += 1,
                 Err(error) => match self.judge(&error, "sending") {
                     Trouble::Again(why) if WallClock.monotonic() > until => return Err(Trouble::Again(why)),
@@ -277,6 +270,44 @@ impl Writer {
         Ok(())
     }
 
+    /// Sends and commits everything, or aborts what has to be aborted.
+    fn settle(&mut self, until: Duration) -> Result<()> {
+        while !self.pending.is_empty() || self.phase == Phase::Aborting {
+            let why = match self.step(until) {
+                Ok(()) => continue,
+                Err(Trouble::Again(why)) => why,
+                Err(Trouble::Abort(why)) => {
+                    tracing::info!(writer = %self.name, "a transaction is aborted and sent again: {}", why.what());
+                    self.phase = Phase::Aborting;
+                    why
+                }
+                Err(Trouble::Fatal(why)) => return Err(self.die(why)),
+            };
+            if WallClock.monotonic() > until {
+                return Err(why);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction with one record that is never to be committed, and leaves it to be aborted. Its
+    /// coordinator takes that only once it counts the one before as ended. False: the record did not land.
+    fn probe(&mut self, partition: u32) -> Result<bool> {
+        self.landed.clear();
+        if let Err(error) = self.producer.begin_transaction() {
+            return Err(match self.judge(&error, "ending an older transaction") {
+                Trouble::Again(why) | Trouble::Abort(why) => why,
+                Trouble::Fatal(why) => self.die(why),
+            });
+        }
+        self.phase = Phase::Aborting;
+        let record = BaseRecord::<str, [u8], usize>::with_opaque_to(&self.options.topic, 0);
+        // A topic that is compacted refuses a record without a key.
+        let sent = self.producer.send(record.partition(number(partition)?).key("weir"));
+        Ok(sent.is_ok() && self.landed.wait(1, STEP) && !self.landed.places().is_empty())
+    }
+
     /// One step towards an empty `pending`.
     fn step(&mut self, until: Duration) -> Result<(), Trouble> {
         if self.phase == Phase::Aborting {
@@ -287,6 +318,9 @@ impl Writer {
             })?;
             self.phase = Phase::Idle;
             self.sent = 0;
+            if self.pending.is_empty() {
+                return Ok(());
+            }
         }
         if self.phase != Phase::Committing {
             self.pump(until)?;
@@ -316,56 +350,9 @@ impl Writer {
                 return Err(trouble);
             }
         }
-        for (partition, (first, last)) in self.landed.take() {
-            let (_, highest) = self.unseen.entry(partition).or_insert((first, last));
-            *highest = last.max(*highest);
-        }
-        self.pending.drain(..self.sent);
-        self.pending_bytes = self.pending.iter().map(bytes_of).sum();
-        self.sent = 0;
+        self.committed();
         self.phase = Phase::Idle;
         Ok(())
-    }
-
-    /// Waits until readers of committed records see what was committed: the coordinator answers
-    /// before its markers are written.
-    fn await_visible(&mut self, until: Duration) -> Result<()> {
-        while let Some((&partition, &(first, last))) = self.unseen.first_key_value() {
-            let stable = u32::try_from(partition)
-                .map_err(|e| Error::new(Code::Internal, e.to_string()))
-                .and_then(|p| self.stable.ends(p, self.options.timeout));
-            let now = WallClock.monotonic();
-            match stable {
-                Ok((_, stable)) if stable > last => {
-                    self.unseen.pop_first();
-                    self.stuck = None;
-                    continue;
-                }
-                // What holds readers up is in here: not another one's transaction before it.
-                Ok((_, stable)) if stable >= first => {
-                    if now.saturating_sub(*self.stuck.get_or_insert(now)) > self.marker_patience {
-                        return Err(self.lost_end(partition, stable));
-                    }
-                }
-                Ok(_) => self.stuck = None,
-                Err(error) if error.code() != Code::Connect => return Err(error),
-                Err(_) => self.stuck = None,
-            }
-            if now > until {
-                let what = self.doing("waiting for a committed transaction to become visible");
-                return Err(self.health.get().unwrap_or_else(|| Error::new(Code::Connect, what)));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// The brokers took a commit and never made it seen. The next writer of this name ends it (`back`).
-    fn lost_end(&mut self, partition: i32, at: i64) -> Error {
-        let what =
-            self.doing(&format!("the brokers lost the end of a transaction at {partition}/{at}: writing"));
-        let act = "operator: start the program again. Nothing that was read is lost, and nothing is doubled.";
-        self.die(Error::new(Code::Locked, what).act(act))
     }
 }
 
@@ -414,23 +401,12 @@ impl Sink for Writer {
         self.check_partition(self.unchecked)?;
         self.unchecked = None;
         let until = WallClock.monotonic() + COMMIT_PATIENCE;
-        while !self.pending.is_empty() {
-            let why = match self.step(until) {
-                Ok(()) => continue,
-                Err(Trouble::Again(why)) => why,
-                Err(Trouble::Abort(why)) => {
-                    tracing::info!(writer = %self.name, "a transaction is aborted and sent again: {}", why.what());
-                    self.phase = Phase::Aborting;
-                    why
-                }
-                Err(Trouble::Fatal(why)) => return Err(self.die(why)),
-            };
-            if WallClock.monotonic() > until {
-                return Err(why);
+        loop {
+            self.settle(until)?;
+            if self.await_visible(until)? {
+                return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(20));
         }
-        self.await_visible(until)
     }
 }
 
@@ -442,8 +418,14 @@ fn bytes_of(record: &OutRecord) -> usize {
     record.key.len() + record.value.len() + RECORD_OVERHEAD
 }
 
-/// Hands one record to librdkafka, with its id and the contract's version as headers.
-fn send(producer: &ThreadedProducer<Delivery>, topic: &str, record: &OutRecord) -> Result<(), KafkaError> {
+/// Hands one record to librdkafka, with its id and the contract's version as headers. It is the `nth` of its
+/// transaction.
+fn send(
+    producer: &ThreadedProducer<Delivery>,
+    topic: &str,
+    record: &OutRecord,
+    nth: usize,
+) -> Result<(), KafkaError> {
     let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 2);
     if let Some(id) = record.id {
         headers = headers.insert(Header { key: wire::ID, value: Some(id.to_string().as_bytes()) });
@@ -455,7 +437,8 @@ fn send(producer: &ThreadedProducer<Delivery>, topic: &str, record: &OutRecord) 
     for (name, value) in &record.headers {
         headers = headers.insert(Header { key: name, value: Some(value.as_slice()) });
     }
-    let mut out = BaseRecord::<[u8], [u8], ()>::to(topic).payload(&record.value).headers(headers);
+    let mut out =
+        BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, nth).payload(&record.value).headers(headers);
     if !record.key.is_empty() {
         out = out.key(&record.key);
     }

@@ -14,20 +14,16 @@ use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::message::Headers;
-use rdkafka::producer::{BaseRecord, Producer};
 use weir_contract::event::Id;
-use weir_contract::{Clock, Code, Error, Result, WallClock, wire};
+use weir_contract::{Clock, Code, Result, WallClock, wire};
 use weir_engine::sink::{FROM_START, NOT_READ, SinkEnds};
 
-use super::{Phase, STEP, Trouble, Writer};
-use crate::kafka::asker::number;
+use super::Writer;
 use crate::kafka::cursor::Cursor;
 
 /// How long a read back stands before an older transaction of this writer is looked for. Transactions of live
 /// writers are open for milliseconds.
 const STANDS: Duration = Duration::from_secs(2);
-/// Key of the record that is aborted: a topic that is compacted refuses one without.
-const KEY: &str = "weir";
 
 impl Writer {
     pub(super) fn back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()> {
@@ -70,50 +66,13 @@ impl Writer {
         }
         // Brokers that are away answer nothing here, and are waited for below.
         if self.stable.ends(partition, self.options.timeout).is_ok_and(|(_, stable)| stable < high) {
-            self.end_forgotten(partition)?;
+            // What another producer has open there stays open.
+            self.probe(partition)?;
+            self.settle(WallClock.monotonic() + self.patience)?;
+            let topic = &self.options.topic;
+            tracing::info!(writer = %self.name, "{topic}/{partition}: ended what an older writer may have left");
         }
         cursor.scan(high, self.patience, &mut each).map(drop)
-    }
-
-    /// Writes one record and aborts it. What another producer has open there stays open.
-    fn end_forgotten(&mut self, partition: u32) -> Result<()> {
-        let doing = "ending what an older writer left";
-        let until = WallClock.monotonic() + self.patience;
-        self.landed.clear();
-        self.producer.begin_transaction().map_err(|e| self.over(self.judge(&e, doing)))?;
-        self.phase = Phase::Aborting;
-        let record =
-            BaseRecord::<str, [u8], ()>::to(&self.options.topic).partition(number(partition)?).key(KEY);
-        if let Err((error, _)) = self.producer.send(record) {
-            tracing::info!(writer = %self.name, "nothing was written for an abort: {error}");
-        } else if !self.landed.wait(1, STEP) {
-            tracing::info!(writer = %self.name, "an abort goes before its record");
-        }
-        loop {
-            let trouble = match self.producer.abort_transaction(STEP) {
-                Ok(()) => break,
-                Err(error) => self.judge(&error, doing),
-            };
-            match trouble {
-                Trouble::Again(why) | Trouble::Abort(why) if WallClock.monotonic() > until => {
-                    return Err(why);
-                }
-                Trouble::Again(_) | Trouble::Abort(_) => std::thread::sleep(Duration::from_millis(20)),
-                Trouble::Fatal(why) => return Err(self.die(why)),
-            }
-        }
-        self.phase = Phase::Idle;
-        self.landed.clear();
-        let topic = &self.options.topic;
-        tracing::info!(writer = %self.name, "{topic}/{partition}: aborted what an older writer may have left open");
-        Ok(())
-    }
-
-    fn over(&mut self, trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::Again(why) | Trouble::Abort(why) => why,
-            Trouble::Fatal(why) => self.die(why),
-        }
     }
 }
 

@@ -1,9 +1,7 @@
 //! What became of the records of a transaction, as librdkafka reports it.
 //!
-//! In:   delivery reports, on librdkafka's own threads. Out: how many landed, and where: first and last offset a
-//!       partition.
+//! In:   delivery reports, on librdkafka's own threads. Out: how many landed, and where.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +23,8 @@ pub struct Landed {
 struct Reports {
     /// Records that landed or failed.
     done: usize,
-    /// The lowest and the highest offset a partition.
-    offsets: BTreeMap<i32, (i64, i64)>,
+    /// Of each record that landed: its number in the transaction, partition and offset.
+    places: Vec<(usize, i32, i64)>,
 }
 
 impl Landed {
@@ -41,8 +39,9 @@ impl Landed {
         waited.unwrap_or_else(PoisonError::into_inner).0.done >= records
     }
 
-    pub fn take(&self) -> BTreeMap<i32, (i64, i64)> {
-        std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner)).offsets
+    /// Of each record that landed: its number in the transaction, partition and offset.
+    pub fn places(&self) -> Vec<(usize, i32, i64)> {
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).places)
     }
 }
 
@@ -62,16 +61,14 @@ impl ClientContext for Delivery {
 }
 
 impl ProducerContext for Delivery {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, nth: usize) {
         let mut state = self.landed.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.done += 1;
         // A failed record fails the transaction, and `commit` hears of it there.
         if let Ok(message) = result {
-            let at = message.offset();
-            let (first, last) = state.offsets.entry(message.partition()).or_insert((at, at));
-            (*first, *last) = (at.min(*first), at.max(*last));
+            state.places.push((nth, message.partition(), message.offset()));
         }
         self.landed.grew.notify_all();
     }

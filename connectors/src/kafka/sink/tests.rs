@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use weir_contract::{Clock, Code, Error, WallClock};
+use weir_contract::{Clock, Error, WallClock};
 use weir_engine::run::away::passes;
 use weir_engine::sink::{OutRecord, Sink, SinkFactory};
 
-use super::{KafkaSink, OPEN_PATIENCE};
+use super::unseen::Unseen;
+use super::{KafkaSink, OPEN_PATIENCE, Writer};
 use crate::kafka::KafkaOptions;
 
 fn record(value: &str) -> OutRecord {
@@ -49,26 +50,32 @@ fn a_dead_writer_is_not_waited_for() {
 }
 
 #[test]
-fn a_commit_that_is_never_seen_ends_its_writer() {
+fn what_readers_never_see_is_committed_again() {
     let brokers = MockCluster::new(1).unwrap();
     brokers.create_topic("events", 1, 1).unwrap();
     let factory = KafkaSink::new(KafkaOptions::new(brokers.bootstrap_servers(), "events")).unwrap();
     let mut writer = factory.writer("lost", OPEN_PATIENCE).unwrap();
     writer.write(vec![record("one")]).unwrap();
     writer.commit().unwrap();
-    writer.marker_patience = Duration::ZERO;
+    writer.unseen.patience = Duration::ZERO;
+    let end = |writer: &mut Writer| writer.ends().unwrap()[0].1;
+    let (until, before) = (WallClock.monotonic() + Duration::from_millis(50), end(&mut writer));
     // Readers stand before a transaction of somebody else: that is waited for.
-    let until = WallClock.monotonic() + Duration::from_millis(50);
-    writer.unseen.insert(0, (5, 7));
+    let places = |at: i64| [(0, 0, at), (1, 0, at + 2)];
+    writer.unseen.add([record("two"), record("three")].into_iter(), &places(before + 1));
     assert!(passes(&writer.await_visible(until).unwrap_err()));
-    // They stand in what was committed here.
-    writer.unseen.insert(0, (0, 7));
-    let lost = writer.commit().unwrap_err();
-    assert_eq!(lost.code(), Code::Locked, "{lost}");
-    for words in ["lost the end of a transaction at 0/", "start the program again"] {
-        assert!(lost.to_string().contains(words), "{lost}");
+    assert_eq!(end(&mut writer), before, "nothing was written");
+    // They stand in what was committed here, also once the next transaction was taken.
+    writer.unseen = Unseen::default();
+    writer.unseen.patience = Duration::ZERO;
+    writer.unseen.add([record("two"), record("three")].into_iter(), &places(before - 1));
+    writer.unseen.add([record("four")].into_iter(), &[(0, 0, before + 2)]);
+    while !writer.pending.iter().map(|r| r.value.as_slice()).eq([&b"two"[..], b"three", b"four"]) {
+        assert!(!writer.await_visible(until + OPEN_PATIENCE).unwrap());
     }
-    assert_eq!(writer.write(vec![record("two")]).unwrap_err().code(), Code::Locked, "it is over");
+    writer.commit().unwrap();
+    assert_eq!((writer.pending.len(), writer.pending_bytes, writer.unseen.is_empty()), (0, 0, true));
+    assert!(end(&mut writer) >= before + 3, "{} {before}", end(&mut writer));
 }
 
 #[test]
