@@ -286,10 +286,13 @@ fn number(record: &Rec) -> u32 {
     value.trim_start_matches("{\"v\":").trim_end_matches('}').parse().expect("a number")
 }
 
+fn number_of(id: Id) -> u32 {
+    u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])
+}
+
 fn ids(sink: &mut dyn Sink, from: &weir_engine::sink::SinkEnds) -> Vec<u32> {
     let mut ids = Vec::new();
-    sink.read_back(from, &mut |id, _| ids.push(u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]])))
-        .unwrap_or_else(|e| panic!("read back: {e}"));
+    sink.read_back(from, &mut |id, _| ids.push(number_of(id))).unwrap_or_else(|e| panic!("read back: {e}"));
     ids.sort_unstable();
     ids
 }
@@ -330,6 +333,14 @@ fn visible_after_commit_only(harness: &mut dyn SinkHarness) {
     assert_eq!(ids(&mut *sink, &whole), (0..25).collect::<Vec<_>>(), "from the start of the log");
     let skipped = start.iter().map(|(partition, _)| (*partition, NOT_READ)).collect();
     assert_eq!(ids(&mut *sink, &skipped), Vec::<u32>::new(), "nothing of a partition");
+    let mut apart = Vec::new();
+    for (partition, from) in &start {
+        assert!(sink.end(*partition).expect("end") >= Some(*from));
+        sink.read_back_one(*partition, *from, &mut |id, _| apart.push(number_of(id))).expect("one partition");
+    }
+    apart.sort_unstable();
+    assert_eq!(apart, (0..25).collect::<Vec<_>>(), "partition by partition");
+    assert_eq!(sink.end(99).expect("no error"), None, "a partition that is not there");
     let end = sink.ends().expect("ends");
     assert_eq!(ids(&mut *sink, &end), Vec::<u32>::new());
     sink.write(vec![out(30, None, envelopes)]).expect("write");

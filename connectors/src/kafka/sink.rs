@@ -367,6 +367,22 @@ impl Sink for Writer {
         self.back(from, seen)
     }
 
+    fn end(&mut self, partition: u32) -> Result<Option<i64>> {
+        match self.asker.ends(partition, self.options.timeout) {
+            Err(error) if error.code() == Code::NoTopic => Ok(None),
+            ends => ends.map(|(_, high)| Some(high)),
+        }
+    }
+
+    fn read_back_one(
+        &mut self,
+        partition: u32,
+        from: i64,
+        seen: &mut dyn FnMut(Id, Option<i64>),
+    ) -> Result<()> {
+        self.back_of(partition, from, seen)
+    }
+
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()> {
         self.alive()?;
         let highest = records.iter().filter_map(|r| r.partition).max();

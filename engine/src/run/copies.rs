@@ -26,7 +26,6 @@ use super::instance::Instance;
 use super::program::Program;
 use super::worker::held;
 use crate::base::NOTHING;
-use crate::sink::SinkEnds;
 use crate::source::Partition;
 
 /// How far a partition is.
@@ -133,10 +132,9 @@ impl Program {
     }
 }
 
-/// The end of one partition.
-pub(super) fn end_of(ends: &SinkEnds, partition: u32, output: &str) -> Result<i64> {
-    let found = ends.iter().find(|(p, _)| *p == partition).map(|(_, end)| *end);
-    found.ok_or_else(|| {
+/// The end of one partition of an output, which has to have it.
+pub(super) fn there(end: Option<i64>, partition: u32, output: &str) -> Result<i64> {
+    end.ok_or_else(|| {
         Error::new(Code::NoTopic, format!("`{output}` has no partition {partition}"))
             .expected("as many partitions as the table that the copies share")
             .at(Place::Path(output.to_owned()))

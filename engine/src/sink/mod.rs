@@ -35,6 +35,23 @@ pub trait Sink: Send {
     /// log keeps it, or up to a millisecond more. A log start above `from` is `W0403`, but for [`FROM_START`].
     fn read_back(&mut self, from: &SinkEnds, seen: &mut dyn FnMut(Id, Option<i64>)) -> Result<()>;
 
+    /// The end position of one partition now; none where the output has no such partition.
+    fn end(&mut self, partition: u32) -> Result<Option<i64>> {
+        Ok(self.ends()?.into_iter().find(|(p, _)| *p == partition).map(|(_, end)| end))
+    }
+
+    /// The same as `read_back`, of one partition: the others are other writers'.
+    fn read_back_one(
+        &mut self,
+        partition: u32,
+        from: i64,
+        seen: &mut dyn FnMut(Id, Option<i64>),
+    ) -> Result<()> {
+        let own = |(p, _): (u32, i64)| (p, if p == partition { from } else { NOT_READ });
+        let from = self.ends()?.into_iter().map(own).collect();
+        self.read_back(&from, seen)
+    }
+
     /// Takes records in order; may send them at once or at `commit`. A peer that is away is no error
     /// here: the records are taken.
     fn write(&mut self, records: Vec<OutRecord>) -> Result<()>;

@@ -32,24 +32,29 @@ impl Writer {
             // A partition that came later than the recorded ends is read whole.
             let start = match from.iter().find(|(p, _)| *p == partition) {
                 Some((_, NOT_READ)) => continue,
-                Some((_, start)) if *start != FROM_START => *start,
+                Some((_, start)) => *start,
                 None if from.is_empty() => continue,
-                _ => self.asker.ends(partition, timeout)?.0,
+                None => FROM_START,
             };
-            let (_, high) = self.asker.check(partition, start, timeout)?;
-            if start < high {
-                self.back_of(partition, (start, high), seen)?;
-            }
+            self.back_of(partition, start, seen)?;
         }
         Ok(())
     }
 
-    fn back_of(
+    pub(super) fn back_of(
         &mut self,
         partition: u32,
-        (start, high): (i64, i64),
+        from: i64,
         seen: &mut dyn FnMut(Id, Option<i64>),
     ) -> Result<()> {
+        let timeout = self.options.timeout;
+        let (start, high) = match from {
+            FROM_START => self.asker.ends(partition, timeout)?,
+            from => (from, self.asker.check(partition, from, timeout)?.1),
+        };
+        if start == high {
+            return Ok(());
+        }
         let cursor = Cursor::open(&self.options, partition, start, &self.health)?;
         let mut each = |message: &rdkafka::message::BorrowedMessage<'_>| {
             if message.offset() < high

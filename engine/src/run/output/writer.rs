@@ -10,8 +10,8 @@ use weir_contract::Result;
 use weir_contract::event::Id;
 
 use crate::base::NOTHING;
-use crate::run::copies::end_of;
-use crate::sink::{NOT_READ, OutRecord, Sink, SinkEnds, SinkFactory};
+use crate::run::copies::there;
+use crate::sink::{OutRecord, Sink, SinkEnds, SinkFactory};
 
 /// One writer and what it must not write again.
 pub struct Writer {
@@ -85,10 +85,10 @@ impl Writer {
 
     /// Learns what one partition holds from a position on; the others are other copies'.
     pub(super) fn take_over(&mut self, partition: u32, from: i64) -> Result<()> {
-        let mut ends = self.ends()?;
-        ends.iter_mut().for_each(|(p, end)| *end = if *p == partition { from } else { NOT_READ });
         self.from = Some(from);
-        self.read_back(&ends)
+        let (seen, told) = (&mut self.seen, &mut self.told);
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        sink.read_back_one(partition, from, &mut |id, time| learn(seen, told, id, time))
     }
 
     /// Where the next copy has to read back from: as before while something that stands there may still
@@ -102,8 +102,8 @@ impl Writer {
             self.seen.clear();
         }
         if self.seen.is_empty() {
-            let ends = self.ends()?;
-            self.from = Some(end_of(&ends, partition, output)?);
+            let Some(sink) = &mut self.sink else { return Ok(None) };
+            self.from = Some(there(sink.end(partition)?, partition, output)?);
         }
         Ok(self.from)
     }
@@ -111,11 +111,13 @@ impl Writer {
     pub(super) fn read_back(&mut self, from: &SinkEnds) -> Result<()> {
         let (seen, told) = (&mut self.seen, &mut self.told);
         match &mut self.sink {
-            Some(sink) => sink.read_back(from, &mut |id, time| {
-                seen.insert(id);
-                *told = (*told).max(time.unwrap_or(NOTHING));
-            }),
+            Some(sink) => sink.read_back(from, &mut |id, time| learn(seen, told, id, time)),
             None => Ok(()),
         }
     }
+}
+
+fn learn(seen: &mut HashSet<Id>, told: &mut i64, id: Id, time: Option<i64>) {
+    seen.insert(id);
+    *told = (*told).max(time.unwrap_or(NOTHING));
 }
