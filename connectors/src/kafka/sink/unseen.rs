@@ -17,8 +17,6 @@ use weir_contract::{Clock, Code, Error, Result, WallClock};
 use weir_engine::sink::OutRecord;
 
 use super::Writer;
-use crate::kafka::asker::Asker;
-
 /// How long the brokers may answer that a committed transaction has no end, before that is looked into.
 const MARKER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -115,7 +113,7 @@ impl Writer {
 
     fn stable_end(&self, partition: i32) -> Result<i64> {
         let partition = u32::try_from(partition).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Asker::ends(&self.stable, partition, self.options.timeout).map(|(_, stable)| stable)
+        self.stable.ends(partition, self.options.timeout).map(|(_, stable)| stable)
     }
 
     /// Ends a transaction whose end the brokers lost in a partition, and takes its records up again there.
