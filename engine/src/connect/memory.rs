@@ -113,6 +113,15 @@ impl MemoryLog {
         }
     }
 
+    /// Adds partitions up to a count.
+    pub fn widen(&self, topic: &str, partitions: u32) -> Result<()> {
+        let mut state = self.lock();
+        let there = &mut state.topic_mut(topic)?.partitions;
+        let wide = there.len().max(partitions as usize);
+        there.resize_with(wide, PartitionLog::default);
+        Ok(())
+    }
+
     /// Appends one record and gives its offset.
     ///
     /// # Errors
@@ -462,6 +471,10 @@ impl ControlLog for MemoryControl {
 
     fn partitions(&self) -> Result<u32> {
         self.log.partition_count(&self.topic)
+    }
+
+    fn widen(&self, partitions: u32) -> Result<()> {
+        self.log.widen(&self.topic, partitions)
     }
 }
 

@@ -9,8 +9,12 @@ use weir_contract::{Code, Error, Result};
 pub enum Control {
     /// The program that wrote this log: name and version of its text.
     Program { name: String, version: String },
-    /// Members of a source: first offset and starting watermark of each (`None`: nothing known).
+    /// The partitions that a table had when the program first started. The first record of a table holds.
     Partitions { table: String, members: Vec<Member> },
+    /// Partitions that join later, of all tables that grow together: in one record, because a task begins with
+    /// all of them or not at all. Holds where the owner wrote it ([`Control::Owned`] in the shared partition);
+    /// a member that is known already stays what it is.
+    Join { tables: Vec<(String, Vec<Member>)> },
     /// End offsets of a bounded read of a log that goes on (`until = 'end'`), fixed at the first start.
     /// The first record of a table holds; a partition that it does not name is not read.
     Ends {
@@ -33,7 +37,8 @@ pub enum Control {
     Alive { epoch: i64 },
     /// The owner ended cleanly.
     Release { epoch: i64 },
-    /// A record in a task's own partition, by the process of this epoch.
+    /// A record in a task's own partition, or one of the shared partition that only an owner may write, by the
+    /// process of this epoch.
     Owned { epoch: i64, record: Box<Control> },
 }
 
@@ -63,10 +68,13 @@ pub fn of_owners(records: impl IntoIterator<Item = Control>) -> Vec<Control> {
     held
 }
 
+/// A partition that a program reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub partition: u32,
+    /// Where the reading of it begins.
     pub first_offset: i64,
+    /// The watermark that it begins with: what is below it is late. `None`: nothing is known, nothing is late.
     pub watermark: Option<i64>,
 }
 
@@ -78,8 +86,9 @@ pub struct RowChange {
     pub after: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// One partition of the control log. Partition 0 is shared (what people decide, any process
-/// appends); partition 1 + p belongs to task p's owner: see [`of_owners`].
+/// A program's control log. Partition 0 is shared (what people decide, any process appends); each task and the
+/// shards together have one of their own, written by the program's owner: see [`of_owners`], and for their
+/// numbers `run/controls`.
 pub trait ControlLog: Send + Sync {
     /// Durable when it returns; gives the record's offset.
     fn append(&self, partition: u32, record: &Control) -> Result<i64>;
@@ -88,6 +97,12 @@ pub trait ControlLog: Send + Sync {
     fn read(&self, partition: u32, from: i64) -> Result<(Vec<(i64, Control)>, i64)>;
 
     fn partitions(&self) -> Result<u32>;
+
+    /// Adds partitions up to a count, where the log can grow and has fewer.
+    fn widen(&self, partitions: u32) -> Result<()> {
+        let _ = partitions;
+        Ok(())
+    }
 
     /// Takes a task's partition for this process, where the log knows such a thing.
     ///
@@ -134,7 +149,12 @@ mod tests {
     fn records_read_back_as_they_were_written() {
         let by = Claimant { process: 7, folder: "f".into() };
         let ends = Control::Ends { table: "t".into(), identity: "i".into(), ends: vec![(0, 3)] };
-        for record in [idle(1), owned(2, 3), Control::Claim { by }, Control::Knock, ends] {
+        let member = Member { partition: 3, first_offset: 7, watermark: None };
+        let first = Control::Partitions { table: "t".into(), members: vec![member.clone()] };
+        let later = Member { watermark: Some(5), ..member };
+        let join = Control::Join { tables: vec![("t".into(), vec![later])] };
+        let join = Control::Owned { epoch: 4, record: Box::new(join) };
+        for record in [idle(1), owned(2, 3), Control::Claim { by }, Control::Knock, ends, first, join] {
             assert_eq!(Control::from_bytes(&record.to_bytes().unwrap()).unwrap(), record);
         }
     }

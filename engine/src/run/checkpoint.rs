@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_contract::{Code, Error, Place, Result};
 
+use super::world::World;
 use crate::sink::SinkEnds;
 
 /// Format of the files; a newer one is refused.
@@ -37,6 +38,17 @@ pub struct Manifest {
     pub sink_ends: Vec<BTreeMap<String, SinkEnds>>,
     pub state_bytes: u64,
     pub state_crc32c: u32,
+}
+
+impl Manifest {
+    /// Where the state and the ends of an instance are; None for a task that joined since. Tasks keep their
+    /// number, and the shards come behind the last of them.
+    pub(super) fn at(&self, instance: usize, world: &World) -> Option<usize> {
+        match instance.checked_sub(world.graph.tasks) {
+            Some(shard) => Some(self.tasks + shard),
+            None => (instance < self.tasks).then_some(instance),
+        }
+    }
 }
 
 /// The checkpoint folder of one program.

@@ -2,12 +2,12 @@
 //!
 //! In:   the control log port and the reference queries.
 //! Out:  idle marks by lane and reference versions, each with an ordinal, for which instances hold
-//!       cursors; the ends of bounded reads.
+//!       cursors; the ends of bounded reads; which partitions are read.
 //!
 //! C1  A record is applied only after it was read back from the log, so it is durable.
 //! C2  Partition 0 is read by all; partition 1 + p belongs to task p of the process that owns the
-//!     program (`owner`), the one behind the last task's to all shards together. What a replaced owner
-//!     writes there is ignored.
+//!     program (`owner`), the one behind the last of the tasks that the program began with to all shards
+//!     together, and 2 + p to a task p that joined. What a replaced owner writes there is ignored.
 //! C3  A change of reference tables that was told twice counts once.
 
 use std::collections::BTreeMap;
@@ -16,9 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use weir_contract::{Code, Error, Result};
 
+use super::members::Members;
 use super::owner::Owners;
 use super::references::{References, Version};
-use crate::control::{Control, ControlLog, of_owners};
+use crate::control::{Control, ControlLog, Member, of_owners};
 
 /// An idle mark of one lane.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ struct State {
     marks: Vec<Mark>,
     /// By table.
     ends: BTreeMap<String, Ends>,
+    members: Members,
     owners: Owners,
     /// When changes took effect in the shards.
     shards: BTreeMap<i64, i64>,
@@ -59,7 +61,9 @@ struct State {
 
 pub struct Controls {
     log: Arc<dyn ControlLog>,
+    /// Tasks now, and those that the program began with.
     tasks: usize,
+    initial: usize,
     state: Mutex<State>,
     /// How many marks and versions there are, readable without the lock.
     marks: AtomicUsize,
@@ -67,22 +71,48 @@ pub struct Controls {
 }
 
 impl Controls {
-    pub fn new(log: Arc<dyn ControlLog>, references: References, tasks: usize) -> Self {
+    /// `lay_out` says how many tasks there are, before anything of an instance is asked for.
+    pub fn new(log: Arc<dyn ControlLog>, references: References) -> Self {
         let state = State {
             references,
             marks: Vec::new(),
             ends: BTreeMap::new(),
+            members: Members::default(),
             owners: Owners::default(),
             shards: BTreeMap::new(),
             next: 0,
         };
         Self {
             log,
-            tasks,
+            tasks: 0,
+            initial: 0,
             state: Mutex::new(state),
             marks: AtomicUsize::new(0),
             versions: AtomicUsize::new(0),
         }
+    }
+
+    /// How many tasks there are, and how many the program began with.
+    pub fn lay_out(&mut self, tasks: usize, initial: usize) {
+        (self.tasks, self.initial) = (tasks, initial);
+    }
+
+    /// Tasks that the program began with.
+    pub fn initial(&self) -> usize {
+        self.initial
+    }
+
+    /// Makes room for the own records of all tasks and of the shards; new partitions begin with this owner.
+    pub fn widen(&self) -> Result<()> {
+        let had = self.log.partitions()?;
+        self.log.widen(2 + self.tasks as u32)?;
+        let Some((epoch, by)) = self.with_owners(|o| o.claimed())? else { return Ok(()) };
+        for partition in had..self.log.partitions()? {
+            self.log.take(partition)?;
+            let record = Box::new(Control::Claim { by: by.clone() });
+            self.log.append(partition, &Control::Owned { epoch, record })?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>> {
@@ -111,10 +141,11 @@ impl Controls {
                 Control::Claim { .. } | Control::Knock | Control::Alive { .. } | Control::Release { .. } => {
                     state.owners.take(offset, &record);
                 }
-                Control::Program { .. }
-                | Control::Partitions { .. }
-                | Control::Effective { .. }
-                | Control::Owned { .. } => {}
+                Control::Partitions { .. } | Control::Owned { .. } => {
+                    let State { members, owners, .. } = &mut *state;
+                    members.take(&record, owners);
+                }
+                Control::Program { .. } | Control::Join { .. } | Control::Effective { .. } => {}
             }
         }
         state.next = end;
@@ -176,6 +207,20 @@ impl Controls {
         Ok(self.lock()?.ends.get(table).cloned())
     }
 
+    /// Which partitions are read.
+    pub fn members(&self) -> Result<Members> {
+        Ok(self.lock()?.members.clone())
+    }
+
+    /// Lets partitions join; they are members once `refresh` has read it.
+    pub fn join(&self, tables: Vec<(String, Vec<Member>)>) -> Result<()> {
+        let record = Control::Join { tables };
+        match self.with_owners(|o| o.own())? {
+            Some(epoch) => self.append_shared(&Control::Owned { epoch, record: Box::new(record) }).map(drop),
+            None => Err(Error::new(Code::Internal, "only a program's owner lets partitions join")),
+        }
+    }
+
     pub fn has_versions(&self) -> bool {
         self.versions.load(Ordering::Acquire) > 0
     }
@@ -220,7 +265,12 @@ impl Controls {
 
     /// An instance's own partition; that of the shards is one, so that how many they are never shows.
     fn partition_of(&self, instance: usize) -> u32 {
-        1 + instance.min(self.tasks) as u32
+        let at = match instance {
+            shard if shard >= self.tasks => 1 + self.initial,
+            task if task < self.initial => 1 + task,
+            joined => 2 + joined,
+        };
+        at as u32
     }
 
     /// All of an instance's own records: its idle marks and when changes took effect for it.
@@ -266,7 +316,7 @@ impl Controls {
 
     /// Decides when a change takes effect in the shards; they have passed no later time.
     pub fn decide_in_shards(&self, change: i64, effective_at: i64) -> Result<()> {
-        let record = Control::Effective { change, task: self.tasks as u32, effective_at };
+        let record = Control::Effective { change, task: self.initial as u32, effective_at };
         self.append_own(self.tasks, &record)?;
         self.lock()?.shards.insert(change, effective_at);
         Ok(())

@@ -26,7 +26,7 @@ use self::feed::Feed;
 use super::exchange::{Message, split};
 use super::graph::{Consumer, Flow, Port, Site, StepId};
 use super::lanes::TaskLane;
-use super::output::Outputs;
+use super::output::{Outputs, Seat};
 use super::world::World;
 use crate::base::{FOREVER, NOTHING};
 use crate::operators::failures::Failures;
@@ -100,7 +100,11 @@ impl Instance {
         }
         let plan = Arc::clone(&world.graph.plan);
         let options = &world.options;
-        let outputs = Outputs::new(&plan, &here, index, options, &world.ports)?;
+        let seat = match site {
+            Site::Task => Seat::of_task(index),
+            Site::Shard => Seat::of_shard(index - world.graph.tasks, world.controls.initial()),
+        };
+        let outputs = Outputs::new(&plan, &here, seat, options, &world.ports)?;
         let mut instance = Self {
             index,
             site,
@@ -349,6 +353,17 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// Whether what an earlier process told beyond its last cut has been made again here.
+    pub fn remade(&self) -> bool {
+        let told = self.outputs.told();
+        let ends = |step: &StepId| {
+            let consumers = &self.world.graph.steps[*step].consumers;
+            consumers.iter().any(|c| matches!(c, Consumer::Output(_)))
+        };
+        let passed = |running: &Running| running.given.iter().all(|frontier| *frontier > told);
+        told == NOTHING || self.steps.iter().filter(|(id, _)| ends(id)).all(|(_, r)| passed(r))
     }
 
     /// Nothing waits inside this instance or in its inbox.

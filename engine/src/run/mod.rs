@@ -3,7 +3,7 @@
 //! Start at [`program::run`]. `graph` lays a plan out over tasks and shards, `compile` makes
 //! operators, `instance` steps one of them, `worker` does so by turns, `lanes` and `exchange` bring
 //! rows, `output` takes them, `controls` and `references` bring what people and clocks decided,
-//! `owner` says which process runs the program, `copies` what one of several hands over, `checkpoint` keeps
+//! `owner` says which process runs the program, `members` which partitions it reads, `copies` what one of several hands over, `checkpoint` keeps
 //! the cut, `start` brings a program to where it goes on, `away` says what a run waits for. `rule_test` runs a program over what a rule's test
 //! gives.
 
@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod graph;
 pub mod instance;
 pub mod lanes;
+pub mod members;
 pub mod options;
 pub mod output;
 mod owner;

@@ -30,6 +30,8 @@ pub struct Options {
     /// Where checkpoints and the program's lock are; None: neither (tests, one-off replays).
     pub data: Option<PathBuf>,
     pub checkpoint_every: Duration,
+    /// How often the sources are asked whether they have more partitions.
+    pub look_every: Duration,
     /// Whoever writes the data writes the control log, too (the simulator): complete idle marks and
     /// reference changes, durable before later records. The engine's own marker and tail are off.
     pub external_control: bool,
@@ -64,6 +66,7 @@ impl Default for Options {
             memory_bytes: 512 << 20,
             data: None,
             checkpoint_every: Duration::from_secs(10),
+            look_every: Duration::from_secs(5),
             external_control: false,
             decisions: false,
             takeover_after: Duration::from_secs(10),
@@ -106,6 +109,22 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Reads the logs up to these offsets and stops there: a replay. By table, partition.
     pub until: Option<BTreeMap<(String, u32), i64>>,
+}
+
+impl Ports {
+    /// The same once more, without the reference tail: there is one of it.
+    pub(super) fn again(&self) -> Ports {
+        Ports {
+            sources: self.sources.clone(),
+            targets: self.targets.clone(),
+            outputs: self.outputs.clone(),
+            control: Arc::clone(&self.control),
+            reference: None,
+            observer: self.observer.clone(),
+            clock: Arc::clone(&self.clock),
+            until: self.until.clone(),
+        }
+    }
 }
 
 /// Asks a run to end.

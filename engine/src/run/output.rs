@@ -34,12 +34,36 @@ enum End {
     Insert { stream: StreamSchema, visible: usize, version: String, rows: u64, heartbeat: i64, frontier: i64 },
 }
 
+/// What an instance is called towards outputs. It stays so for the life of a program, however many tasks join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The output partition of rows and heartbeats.
+    pub partition: u32,
+    /// The last word of its writers' names.
+    pub name: String,
+}
+
+impl Seat {
+    pub fn of_task(task: usize) -> Self {
+        Self { partition: task as u32, name: task.to_string() }
+    }
+
+    /// Shards write behind the tasks that the program began with.
+    pub fn of_shard(shard: usize, initial: usize) -> Self {
+        Self { partition: (initial + shard) as u32, name: format!("shard-{shard}") }
+    }
+
+    fn writer(&self, options: &Options, topic: &str) -> String {
+        format!("{}.{}.{topic}.{}", options.env, options.program, self.name)
+    }
+}
+
 /// All outputs of one instance.
 pub struct Outputs {
     ends: Vec<Option<(End, String)>>,
     pub writers: BTreeMap<String, Writer>,
     pub events: BTreeMap<String, u64>,
-    partition: u32,
+    seat: Seat,
     /// The run goes on from a checkpoint.
     restored: bool,
     /// Highest time of what an earlier process told beyond the cut; side streams do not count.
@@ -66,13 +90,7 @@ pub fn visible_columns(stream: &StreamSchema) -> usize {
 
 impl Outputs {
     /// `here` says which outputs end in this instance.
-    pub fn new(
-        plan: &Plan,
-        here: &[usize],
-        instance: usize,
-        options: &Options,
-        ports: &Ports,
-    ) -> Result<Self> {
+    pub fn new(plan: &Plan, here: &[usize], seat: Seat, options: &Options, ports: &Ports) -> Result<Self> {
         let (env, program) = (&options.env, &options.program);
         let mut ends: Vec<Option<(End, String)>> = plan.outputs.iter().map(|_| None).collect();
         let mut writers = BTreeMap::new();
@@ -119,7 +137,7 @@ impl Outputs {
                 }
             };
             if !writers.contains_key(&name) {
-                let writer = Writer::open(factory.as_ref(), &format!("{env}.{program}.{name}.{instance}"))?;
+                let writer = Writer::open(factory.as_ref(), &seat.writer(options, &name))?;
                 writers.insert(name.clone(), writer);
             }
             ends[*at] = Some((end, name));
@@ -127,14 +145,14 @@ impl Outputs {
         let decisions = format!("{env}.decisions");
         if options.decisions && ends.iter().flatten().any(|(end, _)| matches!(end, End::Rule { .. })) {
             let factory = ports.outputs.as_ref().map(|open| open(&decisions)).transpose()?;
-            let writer = Writer::open(factory.as_ref(), &format!("{env}.{program}.{decisions}.{instance}"))?;
+            let writer = Writer::open(factory.as_ref(), &seat.writer(options, &decisions))?;
             writers.insert(decisions.clone(), writer);
         }
         Ok(Self {
             ends,
             writers,
             events: BTreeMap::new(),
-            partition: instance as u32,
+            seat,
             restored: false,
             told: NOTHING,
             remembered: BTreeMap::new(),
@@ -146,13 +164,13 @@ impl Outputs {
 
     /// Records for a side stream (late, rejected) of a table. A commit opens it at its first record:
     /// only there may a peer be away.
-    pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, writer: &str) -> Result<()> {
+    pub fn side(&mut self, topic: &str, records: Vec<OutRecord>, options: &Options) -> Result<()> {
         self.sided = true;
         if let Some(writer) = self.writers.get_mut(topic) {
             return writer.write(records);
         }
-        let (_, waiting) =
-            self.sides.entry(topic.to_owned()).or_insert_with(|| (writer.to_owned(), Vec::new()));
+        let writer = || (self.seat.writer(options, topic), Vec::new());
+        let (_, waiting) = self.sides.entry(topic.to_owned()).or_insert_with(writer);
         waiting.extend(records);
         Ok(())
     }
@@ -191,7 +209,7 @@ impl Outputs {
                     writer.written += batch.num_rows() as u64;
                     return Ok(());
                 }
-                let records = records(stream, *visible, version, self.partition, &batch)?;
+                let records = records(stream, *visible, version, self.seat.partition, &batch)?;
                 writer.write(records)
             }
         }
@@ -226,7 +244,7 @@ impl Outputs {
                 let time = EventTime(*frontier).to_string();
                 writer.write(vec![OutRecord {
                     id: None,
-                    partition: Some(self.partition),
+                    partition: Some(self.seat.partition),
                     key: Vec::new(),
                     value: Vec::new(),
                     headers: vec![(wire::HEARTBEAT.into(), time.into_bytes())],
@@ -275,7 +293,6 @@ impl Outputs {
     pub fn read_back(
         &mut self,
         from: &BTreeMap<String, SinkEnds>,
-        instance: usize,
         options: &Options,
         ports: &Ports,
     ) -> Result<()> {
@@ -284,8 +301,8 @@ impl Outputs {
             let side = !self.writers.contains_key(name);
             if side {
                 let factory = ports.outputs.as_ref().map(|open| open(name)).transpose()?;
-                let writer = format!("{}.{}.{name}.{instance}", options.env, options.program);
-                self.writers.insert(name.clone(), Writer::open(factory.as_ref(), &writer)?);
+                let writer = Writer::open(factory.as_ref(), &self.seat.writer(options, name))?;
+                self.writers.insert(name.clone(), writer);
             }
             if let Some(writer) = self.writers.get_mut(name) {
                 writer.read_back(from)?;
@@ -306,7 +323,7 @@ impl Outputs {
     /// Learns what the outputs of a copy's partition hold since another one kept their ends.
     pub fn take_over(&mut self, ends: &BTreeMap<String, i64>) -> Result<()> {
         self.restored = true;
-        let partition = self.partition;
+        let partition = self.seat.partition;
         self.writers.iter_mut().try_for_each(|(name, writer)| {
             writer.take_over(partition, ends.get(name).copied().unwrap_or(FROM_START))
         })
@@ -314,7 +331,7 @@ impl Outputs {
 
     /// The ends that a copy keeps; side streams have none, and are read back whole.
     pub fn kept(&mut self, watermark: i64) -> Result<BTreeMap<String, i64>> {
-        let partition = self.partition;
+        let partition = self.seat.partition;
         let ends = self.writers.iter_mut().map(|(name, writer)| {
             Ok(writer.kept(partition, name, watermark)?.map(|end| (name.clone(), end)))
         });

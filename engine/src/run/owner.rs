@@ -44,7 +44,7 @@ pub(super) struct Owners {
 impl Owners {
     /// Takes a record of the shared partition that is about owners.
     pub fn take(&mut self, offset: i64, record: &Control) {
-        let newest = self.last.as_ref().map(|(epoch, _)| *epoch);
+        let newest = self.newest();
         match record {
             Control::Claim { by } => {
                 *self = Self { last: Some((offset, by.clone())), own: self.own, ..Self::default() };
@@ -80,6 +80,16 @@ impl Owners {
     /// The answer could not be written: it is owed again.
     pub fn unanswered(&mut self) {
         self.knocked = true;
+    }
+
+    /// Epoch of the newest claim.
+    pub fn newest(&self) -> Option<i64> {
+        self.last.as_ref().map(|(epoch, _)| *epoch)
+    }
+
+    /// This process's claim, where it is the newest.
+    pub fn claimed(&self) -> Option<(i64, Claimant)> {
+        self.last.clone().filter(|(epoch, _)| self.own == Some(*epoch))
     }
 
     pub fn own(&self) -> Option<i64> {
@@ -134,6 +144,15 @@ pub(super) fn claim(controls: &Controls, me: &Claimant, patience: Duration, cloc
     let epoch = controls.append_shared(&Control::Claim { by: me.clone() })?;
     controls.with_owners(|o| o.set_own(epoch))?;
     controls.claim_own(&Control::Claim { by: me.clone() })?;
+    controls.refresh()
+}
+
+/// Goes on under the claim that this process made before.
+///
+/// # Errors
+/// `W0303` where another process took the program over since.
+pub(super) fn go_on(controls: &Controls, epoch: i64) -> Result<()> {
+    controls.with_owners(|o| o.set_own(epoch))?;
     controls.refresh()
 }
 

@@ -2,13 +2,14 @@
 //!
 //! In:   a plan and its ports.
 //! Out:  a report once everything ended, was stopped, or failed.
-//! Owns: the end, and what is waited for. The start is `start`, a checkpoint `program/cut`, what a step
-//!       does `instance`.
+//! Owns: the end, and what is waited for. The start is `start`, a checkpoint `program/cut`, partitions that
+//!       join `program/grow`, what a step does `instance`.
 //!
 //! R1  The world stands still during a cut: the loop holds every instance.
 //! R2  After a fault nothing is committed and no checkpoint is published.
 
 mod cut;
+mod grow;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +33,8 @@ use crate::control::Control;
 use crate::sql::plan::ir::Plan;
 use crate::watermark::Counts;
 
+pub(super) use self::grow::Again;
+
 /// How often the loop looks at the control log and at the end.
 const TICK: Duration = Duration::from_millis(2);
 const TAIL_EVERY: Duration = Duration::from_millis(200);
@@ -39,14 +42,27 @@ const TAIL_EVERY: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs a plan until its bounded sources end, a replay reached its end, or it is stopped.
-pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Report> {
+pub fn run(plan: Plan, mut ports: Ports, options: Options, stop: &Stop) -> Result<Report> {
     let locked = options.data.as_ref().map(|dir| lock(dir, &options.program)).transpose()?;
     let folder = match (&locked, &options.data) {
         (Some(file), Some(dir)) => name_of(file, dir)?,
         _ => String::new(),
     };
-    let mut program = Program::start(plan, ports, options, folder, None)?;
-    let report = program.drive(stop)?;
+    let (plan, mut tail) = (Arc::new(plan), ports.reference.take());
+    let mut start = |again: Option<&Again>, tail: &mut Option<Box<dyn ReferenceTail>>| {
+        Program::start(&plan, ports.again(), options.clone(), &folder, (None, again), tail)
+    };
+    let mut program = start(None, &mut tail)?;
+    let report = loop {
+        match program.drive(stop)? {
+            Driven::Ended(report) => break report,
+            // With more tasks, from the same cut.
+            Driven::Grown(again) => match program.succeed(&again, stop, &mut start)? {
+                Some(next) => program = next,
+                None => break again.report,
+            },
+        }
+    };
     if !stop.killed() {
         match program.world.controls.release() {
             // Everything is done; the next start asks for an owner, and nobody answers.
@@ -62,7 +78,25 @@ pub fn run(plan: Plan, ports: Ports, options: Options, stop: &Stop) -> Result<Re
 pub fn run_copy(plan: Plan, ports: Ports, options: Options, share: Share, stop: &Stop) -> Result<Report> {
     // Nobody marks silence, and nothing is kept here.
     let options = Options { data: None, external_control: true, ..options };
-    Program::start(plan, ports, options, String::new(), Some(share))?.drive(stop)
+    let mut program = Program::start(&Arc::new(plan), ports, options, "", (Some(share), None), &mut None)?;
+    match program.drive(stop)? {
+        Driven::Ended(report) => Ok(report),
+        Driven::Grown(_) => Err(Error::new(Code::Internal, "a copy does not grow by itself")),
+    }
+}
+
+/// How a drive came to its end.
+enum Driven {
+    Ended(Report),
+    /// Partitions joined: to be gone on with from this cut.
+    Grown(Again),
+}
+
+/// What the program's loop saw last.
+enum Watched {
+    /// True: all inputs ended by themselves.
+    Ended(bool),
+    Grown(Again),
 }
 
 pub(super) struct Program {
@@ -72,6 +106,14 @@ pub(super) struct Program {
     pub(super) plan_version: String,
     pub(super) identities: BTreeMap<String, String>,
     pub(super) tail: Option<Box<dyn ReferenceTail>>,
+    /// Tables whose log may get more partitions, by their index in the plan.
+    pub(super) grows: Vec<bool>,
+    /// When the sources were last asked whether they have more partitions.
+    pub(super) looked: Option<Duration>,
+    /// Why new partitions are not read: said once.
+    pub(super) waits: Option<String>,
+    /// What was done before partitions joined.
+    pub(super) before: Report,
     pub(super) checkpoints: u64,
     pub(super) peak: usize,
     /// When changes take effect in the shards, decided and not known to be durable. The shards stand.
@@ -81,7 +123,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    fn drive(&mut self, stop: &Stop) -> Result<Report> {
+    fn drive(&mut self, stop: &Stop) -> Result<Driven> {
         let done = AtomicBool::new(false);
         let pause = AtomicBool::new(false);
         let fault: Mutex<Option<Error>> = Mutex::new(None);
@@ -103,9 +145,12 @@ impl Program {
         if let Some(first) = fault.into_inner().ok().flatten() {
             return Err(first);
         }
-        let ended = ended?;
+        let ended = match ended? {
+            Watched::Grown(again) => return Ok(Driven::Grown(again)),
+            Watched::Ended(ended) => ended,
+        };
         if stop.killed() {
-            return self.report(false);
+            return self.report(false).map(Driven::Ended);
         }
         // A clean end applies every control record that is durable.
         self.patiently(stop, Self::read_control)?;
@@ -117,7 +162,7 @@ impl Program {
             }
         }
         self.patiently(stop, |program| program.checkpoint()?.map_or(Ok(()), Err))?;
-        self.report(ended)
+        self.report(ended).map(Driven::Ended)
     }
 
     /// Does something again while only a peer or a disk is away and nobody asked to stop.
@@ -153,14 +198,14 @@ impl Program {
         Ok(())
     }
 
-    /// The program's loop; true where all inputs ended by themselves.
+    /// The program's loop.
     fn watch(
         &mut self,
         stop: &Stop,
         pause: &AtomicBool,
         fault: &Mutex<Option<Error>>,
         clock: &dyn weir_contract::Clock,
-    ) -> Result<bool> {
+    ) -> Result<Watched> {
         let mut saved = clock.monotonic();
         let mut tailed = clock.monotonic();
         let mut draining = false;
@@ -169,7 +214,7 @@ impl Program {
             // A fault stays where it is: no later one takes its place.
             let faulted = fault.lock().map_err(|_| Error::new(Code::Internal, "poisoned"))?.is_some();
             if faulted || stop.stopping() {
-                return Ok(false);
+                return Ok(Watched::Ended(false));
             }
             let now = clock.monotonic();
             if now.saturating_sub(tailed) >= TAIL_EVERY {
@@ -198,6 +243,9 @@ impl Program {
                     other => self.waits(Who::Checkpoint, other.map(drop), now)?,
                 }
             }
+            if let Some(again) = self.grow(stop, pause, now)? {
+                return Ok(Watched::Grown(again));
+            }
             if stop.draining() && !draining {
                 // The end that a lane saw may be older than the records that are to be drained.
                 if let Err(error) = self.read_control() {
@@ -210,7 +258,7 @@ impl Program {
                 }
             }
             if let Some(ended) = self.at_end(draining)? {
-                return Ok(ended);
+                return Ok(Watched::Ended(ended));
             }
         }
     }
@@ -327,8 +375,15 @@ impl Program {
     }
 
     fn report(&self, ended: bool) -> Result<Report> {
-        let mut report =
-            Report { checkpoints: self.checkpoints, state_bytes_peak: self.peak, ended, ..Report::default() };
+        let mut report = Report {
+            checkpoints: self.checkpoints,
+            state_bytes_peak: self.peak,
+            ended,
+            // The rest is in the state.
+            outputs: self.before.outputs.clone(),
+            dropped_again: self.before.dropped_again,
+            ..Report::default()
+        };
         for table in &self.world.graph.plan.sources {
             report.sources.insert(table.name.clone(), Counts::default());
         }

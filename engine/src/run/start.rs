@@ -5,9 +5,9 @@
 //! Owns: the order of a start. Going on from there: `program`.
 //!
 //! S1  Nothing is written anywhere before this process owns the program, and no output is opened.
-//! S2  What a start decides (first rows of reference tables, the ends of bounded reads) is in the control
-//!     log, read back from it, before anything is fetched.
-//! S3  The outputs' ends are in a manifest before anything is written to them.
+//! S2  What a start decides (first rows of reference tables, the ends of bounded reads, the first members) is in
+//!     the control log, read back from it, before anything is fetched.
+//! S3  The outputs' ends are in a manifest before anything is written to them, by a task that joined too.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -25,9 +25,10 @@ use super::exchange::Inbox;
 use super::graph::Graph;
 use super::instance::Instance;
 use super::lanes::TaskLane;
-use super::options::{Options, Ports};
+use super::members::{Found, Members, Settled};
+use super::options::{Options, Ports, ReferenceTail};
 use super::owner;
-use super::program::Program;
+use super::program::{Again, Program};
 use super::references::References;
 use super::world::World;
 use crate::base::NOTHING;
@@ -79,18 +80,20 @@ pub(super) fn name_of(file: &File, dir: &std::path::Path) -> Result<String> {
 }
 
 impl Program {
-    /// `folder` names the data folder whose lock this process holds; empty: none.
+    /// `folder` names the data folder whose lock this process holds; empty: none. Takes `tail` where it succeeds.
     pub(super) fn start(
-        plan: Plan,
-        mut ports: Ports,
+        plan: &Arc<Plan>,
+        ports: Ports,
         options: Options,
-        folder: String,
-        share: Option<Share>,
+        folder: &str,
+        (share, again): (Option<Share>, Option<&Again>),
+        tail: &mut Option<Box<dyn ReferenceTail>>,
     ) -> Result<Self> {
-        let plan_version = plan_version(&plan);
-        let plan = Arc::new(plan);
+        let plan_version = plan_version(plan);
+        let plan = Arc::clone(plan);
         let mut partitions: Vec<Vec<Partition>> = Vec::new();
         let mut identities = BTreeMap::new();
+        let mut grows = Vec::new();
         for table in &plan.sources {
             let source = ports.sources.get(&table.name).ok_or_else(|| {
                 Error::new(Code::Internal, format!("no source for `{}`", table.name)).at(table.place.clone())
@@ -99,7 +102,9 @@ impl Program {
             if let (Some(share), Ok(found)) = (&share, &mut found) {
                 share.narrow(found, &table.name, &identity).map_err(|e| e.or_at(table.place.clone()))?;
             }
-            partitions.push(found.map_err(|e| e.or_at(table.place.clone()))?);
+            let found = found.map_err(|e| e.or_at(table.place.clone()))?;
+            grows.push(share.is_none() && !source.until_end() && found.iter().all(|p| !p.bounded));
+            partitions.push(found);
             identities.insert(table.name.clone(), identity);
         }
         let store = options
@@ -107,7 +112,10 @@ impl Program {
             .as_ref()
             .map(|dir| Store::open(dir.join("checkpoints").join(&options.program)))
             .transpose()?;
-        let saved = store.as_ref().map_or(Ok(None), Store::load)?;
+        let saved = match again {
+            Some(again) => Some((again.manifest.clone(), again.state.clone(), Vec::new())),
+            None => store.as_ref().map_or(Ok(None), Store::load)?,
+        };
         let mut options = options;
         if let Some((manifest, _, damaged)) = &saved {
             for error in damaged {
@@ -119,19 +127,43 @@ impl Program {
                 options.shards = manifest.shards;
             }
         }
-        let counts = partitions.iter().map(|p| p.iter().map(|p| p.number + 1).max().unwrap_or(0)).collect();
-        let graph = Graph::new(Arc::clone(&plan), counts, options.shards.max(1))?;
-        if let Some((manifest, _, _)) = &saved {
-            check_partitions(manifest, graph.tasks)?;
-        }
-        let controls = Controls::new(Arc::clone(&ports.control), References::new(&plan)?, graph.tasks);
+        let mut controls = Controls::new(Arc::clone(&ports.control), References::new(&plan)?);
         controls.refresh()?;
-        if ports.until.is_none() {
-            let me = Claimant { process: std::process::id(), folder };
-            owner::claim(&controls, &me, options.takeover_after, &*ports.clock)?;
+        let manifest = saved.as_ref().map(|(manifest, _, _)| manifest);
+        let found = Found { plan: &plan, partitions: &partitions, grows: &grows, manifest };
+        let settle = |members: &Members| -> Result<(Settled, Graph)> {
+            let settled = found.settle(members)?;
+            let counts = settled
+                .partitions
+                .iter()
+                .map(|p| p.iter().map(|p| p.number + 1).max().unwrap_or(0))
+                .collect();
+            Ok((settled, Graph::new(Arc::clone(&plan), counts, options.shards.max(1))?))
+        };
+        // What cannot run is refused before anything is written.
+        settle(&found.with_owed(controls.members()?))?;
+        let live = ports.until.is_none();
+        match again.and_then(|again| again.epoch) {
+            Some(epoch) => owner::go_on(&controls, epoch)?,
+            None if live => {
+                let me = Claimant { process: std::process::id(), folder: folder.to_owned() };
+                owner::claim(&controls, &me, options.takeover_after, &*ports.clock)?;
+            }
+            None => {}
         }
+        if live && share.is_none() {
+            let owed = found.owed(&controls.members()?);
+            owed.iter().try_for_each(|record| controls.append_shared(record).map(drop))?;
+            controls.refresh()?;
+        }
+        let members = controls.members()?;
+        let (settled, graph) = settle(&members)?;
+        controls.lay_out(graph.tasks, settled.initial);
+        if live && share.is_none() {
+            controls.widen()?;
+        }
+        let mut partitions = settled.partitions;
         controls.read_shards()?;
-        let mut tail = ports.reference.take();
         if !plan.relations.is_empty() && !controls.has_versions() {
             let (change, changes) = tail.as_mut().map_or(Ok((0, Vec::new())), |t| t.first())?;
             controls.append_shared(&Control::Program {
@@ -163,6 +195,7 @@ impl Program {
             graph,
             controls,
             away: Away::default(),
+            members,
             ports,
             share,
             options,
@@ -172,14 +205,19 @@ impl Program {
             store,
             plan_version,
             identities,
-            tail,
-            checkpoints: 0,
-            peak: 0,
+            tail: None,
+            grows,
+            looked: None,
+            waits: None,
+            before: again.map(|again| again.report.clone()).unwrap_or_default(),
+            checkpoints: again.map_or(0, |again| again.report.checkpoints),
+            peak: again.map_or(0, |again| again.report.state_bytes_peak),
             deciding: Vec::new(),
             teller: Teller::default(),
             world,
         };
         program.build(&partitions, saved.as_ref().map(|(m, s, _)| (m, s.as_slice())))?;
+        program.tail = tail.take();
         Ok(program)
     }
 
@@ -197,9 +235,9 @@ impl Program {
         );
         let instances = world.graph.instances();
         let mut states = Vec::new();
-        if let Some((_, state)) = saved {
+        if let Some((manifest, state)) = saved {
             let mut loader = Loader::new(state);
-            states = (0..instances).map(|_| loader.bytes()).collect::<Result<_>>()?;
+            states = manifest.sink_ends.iter().map(|_| loader.bytes()).collect::<Result<_>>()?;
         }
         let one = |index: usize| -> Result<Instance> {
             let mut lanes = Vec::new();
@@ -222,19 +260,30 @@ impl Program {
                 }
             }
             let mut instance = Instance::new(Arc::clone(world), index, lanes)?;
-            if let Some(state) = states.get(index) {
-                let mut own = Loader::new(state);
-                instance.restore(&mut own)?;
+            let restored = saved.and_then(|(manifest, _)| Some((manifest, manifest.at(index, world)?)));
+            if let Some((manifest, at)) = restored {
+                let lacks = || Error::new(Code::Damaged, "the manifest lacks an instance");
+                let mut own = Loader::new(states.get(at).ok_or_else(lacks)?);
+                instance.restore(&mut own, manifest.tasks)?;
                 own.finish()?;
+                let ends = manifest.sink_ends.get(at).ok_or_else(lacks)?;
+                instance.outputs.read_back(ends, &world.options, &world.ports)?;
+            } else {
+                for lane in &mut instance.lanes {
+                    let member = world.members.get(&lane.table.name, lane.partition);
+                    if let Some(watermark) = member.and_then(|m| m.watermark) {
+                        lane.begin(watermark);
+                    }
+                }
+                if let Some((manifest, _)) = saved {
+                    // Whatever it wrote lies behind the cut: it was not there yet. The first task has all outputs
+                    // that it has.
+                    let mut ends = manifest.sink_ends.first().cloned().unwrap_or_default();
+                    ends.retain(|name, _| instance.outputs.writers.contains_key(name));
+                    instance.outputs.read_back(&ends, &world.options, &world.ports)?;
+                }
             }
-            if let Some((manifest, _)) = saved {
-                let ends = manifest
-                    .sink_ends
-                    .get(index)
-                    .ok_or_else(|| Error::new(Code::Damaged, "the manifest lacks an instance"))?;
-                instance.outputs.read_back(ends, index, &world.options, &world.ports)?;
-                world.told.fetch_max(instance.outputs.told(), Ordering::Relaxed);
-            }
+            world.told.fetch_max(instance.outputs.told(), Ordering::Relaxed);
             if let Some(share) = &world.share {
                 share.take_over(&mut instance)?;
             }
@@ -243,7 +292,7 @@ impl Program {
                 let partition = partitions[lane.source].iter().find(|p| p.number == lane.partition);
                 let partition =
                     partition.ok_or_else(|| Error::new(Code::Internal, "a lane without a partition"))?;
-                lane.open(&world.ports, partition, saved.is_some())?;
+                lane.open(&world.ports, partition, restored.is_some())?;
             }
             Ok(instance)
         };
@@ -265,7 +314,7 @@ impl Program {
             self.instances.push(Arc::new(Mutex::new(instance?)));
         }
         // The outputs' ends are known before anything is written.
-        if saved.is_none()
+        if saved.is_none_or(|(manifest, _)| manifest.tasks < self.world.graph.tasks)
             && let Some(refused) = self.checkpoint()?
         {
             return Err(refused);
@@ -302,17 +351,6 @@ fn fix_ends(controls: &Controls, table: &str, identity: &str, partitions: &mut [
     Ok(())
 }
 
-/// The state of a checkpoint is by partition.
-fn check_partitions(manifest: &Manifest, tasks: usize) -> Result<()> {
-    if manifest.tasks == tasks {
-        return Ok(());
-    }
-    let what = format!("the checkpoint is of {} partitions, the sources have {tasks}", manifest.tasks);
-    Err(Error::new(Code::NoCheckpoint, what)
-        .expected("as many partitions as at the first start")
-        .act("operator: start cold with another --data folder"))
-}
-
 fn check_manifest(manifest: &Manifest, plan: &str, identities: &BTreeMap<String, String>) -> Result<()> {
     if manifest.plan != plan {
         return Err(Error::new(Code::NoCheckpoint, "the checkpoint is of another version of this program")
@@ -345,25 +383,5 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(lock(&file, "p").unwrap_err().code(), Code::Io);
-    }
-
-    #[test]
-    fn a_checkpoint_of_fewer_partitions_is_named() {
-        let manifest = Manifest {
-            version: 1,
-            number: 1,
-            program: "p".into(),
-            plan: "v".into(),
-            tasks: 3,
-            shards: 2,
-            identities: BTreeMap::new(),
-            sink_ends: vec![],
-            state_bytes: 0,
-            state_crc32c: 0,
-        };
-        assert!(check_partitions(&manifest, 3).is_ok());
-        let error = check_partitions(&manifest, 4).unwrap_err();
-        assert_eq!(error.code(), Code::NoCheckpoint);
-        assert!(error.to_string().contains("of 3 partitions, the sources have 4"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use super::controls::Controls;
 use super::copies::Share;
 use super::exchange::Inbox;
 use super::graph::Graph;
+use super::members::Members;
 use super::options::{Options, Ports};
 use crate::base::NOTHING;
 
@@ -16,6 +17,8 @@ pub struct World {
     pub graph: Graph,
     pub inboxes: Vec<Inbox>,
     pub controls: Controls,
+    /// Partitions that are read, where the control log names them.
+    pub members: Members,
     /// Peers and disks that are waited for.
     pub away: Away,
     pub ports: Ports,

@@ -97,6 +97,11 @@ pub trait Source: Send + Sync {
     /// All partitions, in order of their number. May ask the peer.
     fn partitions(&self) -> Result<Vec<Partition>>;
 
+    /// How many partitions there are now: asked again and again under a run, so it must not take long.
+    fn count(&self) -> Result<u32> {
+        Ok(self.partitions()?.iter().map(|p| p.number + 1).max().unwrap_or(0))
+    }
+
     /// A reader that starts at a position (`Partition::start` the first time). A position that the
     /// log no longer holds is `W0403`, never a silent jump.
     fn open(&self, partition: u32, from: i64) -> Result<Box<dyn PartitionReader>>;

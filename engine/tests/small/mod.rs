@@ -117,6 +117,12 @@ impl Small {
         (beside, report)
     }
 
+    /// Records that a source has, in all its partitions.
+    pub fn log_rows(&self, table: &str) -> u64 {
+        let partitions = 0..self.log.partition_count(table).unwrap();
+        partitions.map(|p| self.log.records(table, p).unwrap().len() as u64).sum()
+    }
+
     /// All records of an output, value and id; sorted, so that a doubled one shows.
     pub fn lines(&self, topic: &str) -> Vec<String> {
         let mut lines = Vec::new();

@@ -137,8 +137,6 @@ impl Instance {
             return Ok(());
         }
         let options = &self.world.options;
-        let topic = format!("{}.{table}.{kind}", options.env);
-        let writer = format!("{}.{}.{topic}.{}", options.env, options.program, self.index);
-        self.outputs.side(&topic, records, &writer)
+        self.outputs.side(&format!("{}.{table}.{kind}", options.env), records, options)
     }
 }

@@ -1,11 +1,14 @@
 //! An instance as bytes: lanes, frontiers, operators, outputs, in the order of their steps.
 //!
-//! Owns: that order. `restore` on a fresh instance of the same plan and layout gives equal state.
+//! Owns: that order. `restore` on a fresh instance of the same plan and layout gives equal state; where tasks
+//!       joined since, the others' state is what it was.
 
 use weir_contract::{Code, Error, Result};
 
 use super::Instance;
+use crate::base::NOTHING;
 use crate::operators::Unmatched;
+use crate::run::graph::Site;
 use crate::state::{Loader, Saver};
 
 impl Instance {
@@ -32,7 +35,8 @@ impl Instance {
         self.outputs.snapshot(into)
     }
 
-    pub fn restore(&mut self, from: &mut Loader<'_>) -> Result<()> {
+    /// `tasks` is how many there were then; there may be more now.
+    pub fn restore(&mut self, from: &mut Loader<'_>, tasks: usize) -> Result<()> {
         self.versions = from.u64()? as usize;
         if from.u64()? != self.lanes.len() as u64 {
             return Err(Error::new(
@@ -53,8 +57,22 @@ impl Instance {
                 operator.restore(from)?;
             }
         }
-        for slot in self.senders.values_mut().flatten().flatten() {
-            *slot = from.i64()?;
+        for (edge, slots) in &mut self.senders {
+            let known = match self.world.graph.edges[*edge].from {
+                Site::Task => tasks.min(slots.len()),
+                Site::Shard => slots.len(),
+            };
+            let (old, new) = slots.split_at_mut(known);
+            for slot in old.iter_mut().flatten() {
+                *slot = from.i64()?;
+            }
+            // What a task that joined gives is not below: it begins at the least watermark of each table, and a
+            // frontier is a least of what rises with single watermarks.
+            for slots in new {
+                for (time, slot) in slots.iter_mut().enumerate() {
+                    *slot = old.iter().map(|s| s[time]).min().unwrap_or(NOTHING);
+                }
+            }
         }
         for _ in 0..from.u64()? {
             let step = from.u64()? as usize;

@@ -62,14 +62,31 @@ impl Program {
     /// Commits and publishes a cut. Gives the error where only the checkpoint's own folder refused it:
     /// the older ones stay, and the run may go on.
     pub(in crate::run) fn checkpoint(&mut self) -> Result<Option<Error>> {
-        let Some(store) = &mut self.store else {
+        if self.store.is_none() {
             for instance in &self.instances {
                 let mut instance = held(instance)?;
                 instance.sound()?;
                 delivered(&mut instance)?;
             }
             return self.keep().map(|()| None);
-        };
+        }
+        let (manifest, state) = self.cut()?;
+        self.publish(manifest, &state)
+    }
+
+    /// Publishes a cut where there is a data folder.
+    pub(super) fn publish(&mut self, manifest: Manifest, state: &[u8]) -> Result<Option<Error>> {
+        let Some(store) = &mut self.store else { return Ok(None) };
+        match store.save(manifest, state) {
+            Ok(_) => self.checkpoints += 1,
+            Err(error) if matches!(error.code(), Code::DiskFull | Code::Io) => return Ok(Some(error)),
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Commits everything and gives the state behind it.
+    pub(super) fn cut(&self) -> Result<(Manifest, Vec<u8>)> {
         let mut state = Saver::default();
         let mut sink_ends = Vec::new();
         let mut guards = self.instances.iter().map(|i| held(i)).collect::<Result<Vec<_>>>()?;
@@ -93,12 +110,7 @@ impl Program {
             state_bytes: 0,
             state_crc32c: 0,
         };
-        match store.save(manifest, &state.finish()) {
-            Ok(_) => self.checkpoints += 1,
-            Err(error) if matches!(error.code(), Code::DiskFull | Code::Io) => return Ok(Some(error)),
-            Err(error) => return Err(error),
-        }
-        Ok(None)
+        Ok((manifest, state.finish()))
     }
 }
 
