@@ -1,5 +1,6 @@
 //! Live equals replay where the engine itself decides: when a change of reference tables takes effect,
-//! how far a silent partition's watermark rises. Whatever the number of shards of the replay.
+//! how far a silent partition's watermark rises, where new partitions join. Whatever the number of shards of the
+//! replay.
 //!
 //! From a seed: records that arrive while changes are committed, stops and kills, then replays of what
 //! the logs hold. `WEIR_SEED=n` runs one seed alone.
@@ -18,6 +19,7 @@ use small::{START, Small};
 use weir_contract::{EventTime, Result};
 use weir_engine::connect::memory::MemoryRecord;
 use weir_engine::control::{Control, RowChange, of_owners};
+use weir_engine::run::members::Members;
 use weir_engine::run::{Options, Ports, ReferenceChange, ReferenceTail, Stop, run};
 
 const PARTITIONS: u32 = 3;
@@ -93,8 +95,9 @@ impl Database {
 /// Appends some records to one partition; event time goes on.
 fn feed(small: &Small, rng: &mut Rng, now: &mut i64, n: &mut i64) {
     let table = rng.pick(&["a", "a", "b"]);
+    let partitions = small.log.partition_count(table).unwrap() as usize;
     // The last partition of `b` never has a record.
-    let partition = rng.below(if table == "a" { 3 } else { 2 }) as u32;
+    let partition = rng.below(if table == "a" { partitions } else { partitions - 1 }) as u32;
     for _ in 0..rng.below(12) {
         *now += rng.range(0, 8) * MILLI;
         *n += 1;
@@ -105,13 +108,16 @@ fn feed(small: &Small, rng: &mut Rng, now: &mut i64, n: &mut i64) {
     }
 }
 
-fn live(seed: u64) -> Small {
+/// Partitions at the end, where the topics grow.
+const WIDE: u32 = 6;
+
+fn live(seed: u64, grows: bool) -> Small {
     let mut rng = Rng::of(seed, "decided");
     let small = Small::new(PROGRAM, PARTITIONS);
     let database = Database::default();
     let data = tempfile::tempdir().unwrap();
     let (mut now, mut n) = (START, 0);
-    for last in [false, false, true] {
+    for (wide, last) in [(4, false), (5, false), (WIDE, true)] {
         let stop = Stop::default();
         let options = Options {
             workers: rng.pick(&[1, 2, 4]),
@@ -119,18 +125,32 @@ fn live(seed: u64) -> Small {
             batch_rows: rng.pick(&[1, 7, 8192]),
             memory_bytes: rng.pick(&[1, 64 << 20]),
             checkpoint_every: Duration::from_millis(rng.pick(&[5, 100, 10_000])),
+            look_every: Duration::from_millis(rng.pick(&[1, 20])),
             ..Small::options(Some(data.path()))
         };
         let ports = Ports { reference: Some(Box::new(database.clone())), ..small.ports() };
         std::thread::scope(|scope| {
             let running = scope.spawn(|| run(small.plan.clone(), ports, options, &stop));
-            for turn in 0..120 + rng.below(120) {
+            let turns = 120 + rng.below(120);
+            let grows_at = if grows { rng.below(turns) } else { usize::MAX };
+            for turn in 0..turns {
+                if turn == grows_at {
+                    // One after the other: there is a moment in which they do not fit.
+                    for table in ["a", "b"] {
+                        small.log.widen(table, wide).unwrap();
+                        std::thread::sleep(Duration::from_millis(rng.pick(&[0, 5])));
+                    }
+                }
                 feed(&small, &mut rng, &mut now, &mut n);
                 if turn % 30 == 7 {
                     database.commit(&mut rng, now);
                 }
                 // Long enough at times that partitions are silent.
                 std::thread::sleep(Duration::from_millis(rng.pick(&[0, 1, 2, 10, 25])));
+            }
+            while grows && last && !joined(&small) && !running.is_finished() {
+                feed(&small, &mut rng, &mut now, &mut n);
+                std::thread::sleep(Duration::from_millis(5));
             }
             match (last, rng.percent(50)) {
                 (true, _) => stop.drain(),
@@ -144,6 +164,10 @@ fn live(seed: u64) -> Small {
         });
     }
     small
+}
+
+fn joined(small: &Small) -> bool {
+    Members::of(small.control().as_ref()).unwrap().get("b", WIDE - 1).is_some()
 }
 
 /// Marks and decisions in the tasks' and the shards' partitions.
@@ -165,41 +189,67 @@ fn decided(small: &Small) -> (usize, Vec<usize>) {
     (marks, effective)
 }
 
+fn seeds() -> Vec<u64> {
+    let one = std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok());
+    one.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed])
+}
+
+fn replays(seed: u64, small: &Small) {
+    let expected = small.outputs();
+    for topic in ["o_task", "o_pairs", "o_shards", "t.a.late"] {
+        assert!(expected.get(topic).is_some_and(|l| l.len() > 20), "seed {seed}: {topic} says too little");
+    }
+    for (shards, workers, batch_rows) in [(1, 1, 8192), (2, 2, 7), (5, 4, 64)] {
+        let memory_bytes = if shards == 5 { 1 } else { 64 << 20 };
+        let options = Options { shards, workers, batch_rows, memory_bytes, ..Small::options(None) };
+        let (replayed, _) = small.replay(options);
+        for (topic, lines) in replayed.outputs() {
+            let missing = expected[&topic].iter().filter(|l| !lines.contains(l)).take(3).collect::<Vec<_>>();
+            let extra = lines.iter().filter(|l| !expected[&topic].contains(l)).take(3).collect::<Vec<_>>();
+            assert!(
+                lines == expected[&topic],
+                "seed {seed}, {shards} shards: {topic} has {} records, {} live\nmissing {missing:#?}\nextra {extra:#?}",
+                lines.len(),
+                expected[&topic].len(),
+            );
+        }
+        assert_eq!(replayed.outputs().len(), expected.len());
+    }
+}
+
 #[test]
 fn a_replay_gives_what_was_decided_live_whatever_its_shards() {
-    let one = std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok());
-    let seeds: Vec<u64> = one.map_or_else(|| (0..SEEDS).collect(), |seed| vec![seed]);
-    for seed in seeds {
-        let small = live(seed);
+    for seed in seeds() {
+        let small = live(seed, false);
         let (marks, effective) = decided(&small);
-        let expected = small.outputs();
         assert!(marks > 50, "seed {seed}: {marks} idle marks");
         // One partition a task, one for all shards, nothing behind.
         assert!(effective[..4].iter().all(|n| *n > 4), "seed {seed}: {effective:?}");
         assert!(effective[4..].iter().all(|n| *n == 0), "seed {seed}: {effective:?}");
-        for topic in ["o_task", "o_pairs", "o_shards", "t.a.late"] {
-            assert!(
-                expected.get(topic).is_some_and(|l| l.len() > 20),
-                "seed {seed}: {topic} says too little"
-            );
-        }
-        for (shards, workers, batch_rows) in [(1, 1, 8192), (2, 2, 7), (5, 4, 64)] {
-            let memory_bytes = if shards == 5 { 1 } else { 64 << 20 };
-            let options = Options { shards, workers, batch_rows, memory_bytes, ..Small::options(None) };
-            let (replayed, _) = small.replay(options);
-            for (topic, lines) in replayed.outputs() {
-                let missing =
-                    expected[&topic].iter().filter(|l| !lines.contains(l)).take(3).collect::<Vec<_>>();
-                let extra =
-                    lines.iter().filter(|l| !expected[&topic].contains(l)).take(3).collect::<Vec<_>>();
-                assert!(
-                    lines == expected[&topic],
-                    "seed {seed}, {shards} shards: {topic} has {} records, {} live\nmissing {missing:#?}\nextra {extra:#?}",
-                    lines.len(),
-                    expected[&topic].len(),
-                );
+        replays(seed, &small);
+    }
+}
+
+#[test]
+fn a_replay_reads_partitions_that_joined_from_where_they_joined() {
+    for seed in seeds() {
+        let small = live(seed, true);
+        assert!(joined(&small), "seed {seed}");
+        let (marks, effective) = decided(&small);
+        assert!(marks > 50, "seed {seed}: {marks} idle marks");
+        // The shards' partition stays where it was, and those of the tasks that joined lie behind it.
+        let tasks = WIDE as usize;
+        assert!(effective[..=tasks].iter().all(|n| *n > 0), "seed {seed}: {effective:?}");
+        assert!(effective[tasks + 1..].iter().all(|n| *n == 0), "seed {seed}: {effective:?}");
+        for (partition, own) in (1..).zip(0..=WIDE) {
+            let (records, _) = small.control().read(partition, 0).unwrap();
+            let task = if own <= PARTITIONS { own } else { own - 1 };
+            for record in of_owners(records.into_iter().map(|(_, record)| record)) {
+                if let Control::Idle { partition: of, .. } = record {
+                    assert!(of == task && own != PARTITIONS, "seed {seed}: {of} in {partition}");
+                }
             }
-            assert_eq!(replayed.outputs().len(), expected.len());
         }
+        replays(seed, &small);
     }
 }
