@@ -6,6 +6,8 @@
 mod bad;
 #[path = "kafka/dangling.rs"]
 mod dangling;
+#[path = "kafka/grow.rs"]
+mod grow;
 #[path = "kafka/owners.rs"]
 mod owners;
 #[path = "kafka/retention.rs"]

@@ -1,7 +1,7 @@
 //! The control log on a Kafka topic.
 //!
-//! Partition 0 is shared, partition 1 + p is task p's. One record a message, JSON. The topic is made
-//! where it is missing and never trimmed. Who may write is not asked here: records carry the epoch of
+//! Partition 0 is shared, the others are the tasks' and the shards'. One record a message, JSON. The topic is
+//! made where it is missing, gets partitions where tasks join, and is never trimmed. Who may write is not asked here: records carry the epoch of
 //! their owner, and readers ignore those of a replaced one (the engine's `run/owner`).
 //!
 //! L1  `append` returns when all replicas have the record, with its offset.
@@ -11,7 +11,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -19,7 +19,7 @@ use rdkafka::Message;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use weir_contract::{Code, Error, Place, Result};
 use weir_engine::control::{Control, ControlLog};
 
@@ -45,13 +45,14 @@ pub struct KafkaControlLog {
     producer: Client<ThreadedProducer<Appends>>,
     asker: Asker,
     health: Health,
-    partitions: u32,
     /// One open reader a partition, at the position after the last read.
-    tails: Vec<Mutex<Option<Tail>>>,
+    tails: RwLock<Vec<Slot>>,
     /// Random for each process, so that no two processes write the same mark.
     process: u64,
     appends: AtomicU64,
 }
+
+type Slot = Arc<Mutex<Option<Tail>>>;
 
 struct Tail {
     cursor: Cursor,
@@ -69,8 +70,7 @@ impl KafkaControlLog {
             admin.widen(&options.topic, tasks + 1)?;
         }
         let asker = Asker::new(options, false, &health)?;
-        let partitions = u32::try_from(asker.partitions(options.timeout)?.len())
-            .map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        let partitions = asker.partitions(options.timeout)?.len();
         let mut config = options.writer();
         config.set("message.timeout.ms", APPEND_TIMEOUT_MS);
         let context = Appends(Context { health: health.clone() });
@@ -81,11 +81,14 @@ impl KafkaControlLog {
             producer: Client::new(producer),
             asker,
             health,
-            partitions,
-            tails: (0..partitions).map(|_| Mutex::new(None)).collect(),
+            tails: RwLock::new((0..partitions).map(|_| Slot::default()).collect()),
             process: RandomState::new().build_hasher().finish(),
             appends: AtomicU64::new(0),
         })
+    }
+
+    fn tail(&self, partition: u32) -> Option<Slot> {
+        self.tails.read().unwrap_or_else(PoisonError::into_inner).get(partition as usize).cloned()
     }
 
     fn place(&self, partition: u32, offset: i64) -> Place {
@@ -145,7 +148,7 @@ impl ControlLog for KafkaControlLog {
             return Err(self.failed(partition, &cause));
         }
         // The answer was lost, perhaps not the record. It can only stand after what was read before.
-        let from = self.tails.get(partition as usize).map_or(0, |tail| {
+        let from = self.tail(partition).map_or(0, |tail| {
             tail.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |tail| tail.next)
         });
         match self.find(partition, from, mark.as_bytes()) {
@@ -156,7 +159,7 @@ impl ControlLog for KafkaControlLog {
     }
 
     fn read(&self, partition: u32, from: i64) -> Result<(Vec<(i64, Control)>, i64)> {
-        let slot = self.tails.get(partition as usize).ok_or_else(|| {
+        let slot = self.tail(partition).ok_or_else(|| {
             Error::new(Code::ControlLog, format!("{} has no partition {partition}", self.options.topic))
         })?;
         // Held while reading: two readers of one partition take turns.
@@ -191,7 +194,29 @@ impl ControlLog for KafkaControlLog {
     }
 
     fn partitions(&self) -> Result<u32> {
-        Ok(self.partitions)
+        let tails = self.tails.read().unwrap_or_else(PoisonError::into_inner);
+        u32::try_from(tails.len()).map_err(|e| Error::new(Code::Internal, e.to_string()))
+    }
+
+    fn widen(&self, partitions: u32) -> Result<()> {
+        let wide = partitions as usize;
+        if self.partitions()? >= partitions {
+            return Ok(());
+        }
+        let (topic, timeout) = (&self.options.topic, self.options.timeout);
+        Admin::new(&self.options)?.widen(topic, partitions)?;
+        // The writer goes by what it heard of the topic last, which may be minutes old.
+        let doing = format!("asking for the partitions of {topic}");
+        let heard = self.producer.client().fetch_metadata(Some(topic), timeout);
+        let heard = heard.map_err(|e| fault::of(&e, &doing))?;
+        let there = heard.topics().iter().find(|t| t.name() == topic).map_or(0, |t| t.partitions().len());
+        if there < wide {
+            return Err(Error::new(Code::Connect, format!("{doing}: {there} of {wide} so far")));
+        }
+        let mut tails = self.tails.write().unwrap_or_else(PoisonError::into_inner);
+        let wide = tails.len().max(there);
+        tails.resize_with(wide, Slot::default);
+        Ok(())
     }
 }
 

@@ -83,6 +83,11 @@ impl Source for KafkaSource {
         Ok(partitions)
     }
 
+    fn count(&self) -> Result<u32> {
+        let numbers = self.asker.partitions(ASK_MAX)?;
+        Ok(numbers.last().map_or(0, |last| last + 1))
+    }
+
     fn open(&self, partition: u32, from: i64) -> Result<Box<dyn PartitionReader>> {
         self.asker.check(partition, from, self.options.timeout)?;
         let end = if self.options.until_end {

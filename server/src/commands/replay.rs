@@ -14,6 +14,7 @@ use weir_contract::event::{Event, EventsHash};
 use weir_contract::{Code, Error, Place, Result, WallClock};
 use weir_engine::connect::Registry;
 use weir_engine::control::{Control, ControlLog};
+use weir_engine::run::members::Members;
 use weir_engine::run::{Ports, ReferenceTail, Stop};
 use weir_engine::sink::OutRecord;
 use weir_engine::source::Source;
@@ -132,15 +133,14 @@ pub fn run(args: Args) -> Done {
 /// Refuses logs that no longer begin where the live run began: at the offsets that its control log
 /// names, else at the first record there ever was.
 fn refuse_trimmed(sources: &BTreeMap<String, Arc<dyn Source>>, control: &dyn ControlLog) -> Result<()> {
-    let mut began: BTreeMap<(String, u32), i64> = BTreeMap::new();
-    for (_, record) in control.read(0, 0)?.0 {
-        if let Control::Partitions { table, members } = record {
-            began.extend(members.into_iter().map(|m| ((table.clone(), m.partition), m.first_offset)));
-        }
-    }
+    let members = Members::of(control)?;
     for (table, source) in sources {
         for partition in source.partitions()? {
-            let first = began.get(&(table.clone(), partition.number)).copied().unwrap_or(0);
+            let first = match members.get(table, partition.number) {
+                Some(member) => member.first_offset,
+                None if members.has(table) => continue,
+                None => 0,
+            };
             if partition.start > first {
                 return Err(Error::new(
                     Code::Retention,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -47,6 +47,15 @@ impl Topics {
             .set("max.message.bytes", "8000000");
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = wait(self.admin().create_topics([&topic], &options)).unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        self.wait_until_there(name, partitions);
+    }
+
+    /// Adds partitions up to a count.
+    pub fn widen(&self, name: &str, partitions: i32) {
+        let new = NewPartitions::new(name, partitions as usize);
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let made = wait(self.admin().create_partitions([&new], &options)).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
         self.wait_until_there(name, partitions);
     }
