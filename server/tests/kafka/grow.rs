@@ -17,7 +17,7 @@ const SECOND: i64 = 1_000_000;
 const PROGRAM: &str = "
 CREATE TABLE readings (n BIGINT NOT NULL, warehouse TEXT NOT NULL, unit TEXT NOT NULL, at_ts TIMESTAMP NOT NULL,
   WATERMARK FOR at_ts AS at_ts - INTERVAL '1 second'
-) WITH (topic = 'TOPIC', type = 'source') PARTITIONED BY (warehouse);
+) WITH (topic = 'TOPIC', type = 'source', idle_after = '150 milliseconds') PARTITIONED BY (warehouse);
 CREATE RULE told WITH (kind = 'event', key = 'n', severity = 'low') AS
 SELECT warehouse, n, at_ts AS event_time, 'told' AS reason FROM readings;
 CREATE RULE counted WITH (kind = 'event', key = 'unit', severity = 'low') AS
@@ -32,14 +32,17 @@ struct World {
     name: String,
     topic: String,
     log: String,
-    rounds: i64,
+    /// Seconds of event time since the start.
+    now: i64,
     fed: usize,
 }
 
 impl World {
-    /// Ten seconds of rows in each of so many partitions.
+    /// Ten seconds of rows in each of so many partitions, long after everything before, so that no idle mark makes
+    /// them late.
     fn feed(&mut self, partitions: i32) {
-        for second in self.rounds..self.rounds + 10 {
+        self.now += 600;
+        for second in self.now..self.now + 10 {
             for partition in 0..partitions {
                 let (n, at) = (self.fed, EventTime(START + second * SECOND));
                 let row = format!(
@@ -50,7 +53,6 @@ impl World {
                 self.fed += 1;
             }
         }
-        self.rounds += 10;
         self.topics.flush();
     }
 
@@ -77,7 +79,7 @@ fn partitions_that_a_topic_gets_are_read_under_a_run_and_after_a_restart() {
     let name = format!("grow{}", std::process::id());
     let (topic, log) = (format!("{name}-readings"), format!("kafka://{}", broker()));
     let mut world =
-        World { rig: Rig::new(), topics: Topics::at(&broker()), name, topic, log, rounds: 0, fed: 0 };
+        World { rig: Rig::new(), topics: Topics::at(&broker()), name, topic, log, now: 0, fed: 0 };
     world.topics.create(&world.topic, 2);
     let file = format!("{}.sql", world.name);
     world.rig.write(&file, &PROGRAM.replace("TOPIC", &world.topic));
