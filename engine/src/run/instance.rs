@@ -355,17 +355,6 @@ impl Instance {
         Ok(())
     }
 
-    /// Whether what an earlier process told beyond its last cut has been made again here.
-    pub fn remade(&self) -> bool {
-        let told = self.outputs.told();
-        let ends = |step: &StepId| {
-            let consumers = &self.world.graph.steps[*step].consumers;
-            consumers.iter().any(|c| matches!(c, Consumer::Output(_)))
-        };
-        let passed = |running: &Running| running.given.iter().all(|frontier| *frontier > told);
-        told == NOTHING || self.steps.iter().filter(|(id, _)| ends(id)).all(|(_, r)| passed(r))
-    }
-
     /// Nothing waits inside this instance or in its inbox.
     pub fn quiet(&self) -> Result<bool> {
         let calm = self.steps.values().all(|s| s.pending.is_empty() && (!s.moved || s.operator.is_none()));

@@ -47,6 +47,9 @@ pub struct TaskLane {
     end: Option<i64>,
     /// Where a replay stops.
     until: Option<i64>,
+    /// Where the log ended when the lane was opened, and whether it came so far.
+    there: i64,
+    level: bool,
     pub caught_up: bool,
     pub ended: bool,
     silence: Silence,
@@ -80,6 +83,8 @@ impl TaskLane {
             bounded: false,
             end: None,
             until: None,
+            there: i64::MAX,
+            level: false,
             caught_up: false,
             ended: false,
             silence: Silence::default(),
@@ -99,6 +104,7 @@ impl TaskLane {
             self.lane.reach(from);
         }
         self.bounded = partition.bounded;
+        self.there = partition.end;
         self.end = (partition.bounded && source.until_end()).then_some(partition.end);
         self.until =
             ports.until.as_ref().and_then(|u| u.get(&(self.table.name.clone(), self.partition)).copied());
@@ -190,6 +196,7 @@ impl TaskLane {
             self.reader = None;
         }
         self.check_end();
+        self.level |= self.caught_up;
         self.publish();
         Ok(taken)
     }
@@ -217,6 +224,11 @@ impl TaskLane {
     /// Forgets that the log's end was seen: what was appended since then is to be read, too.
     pub fn look_again(&mut self) {
         self.caught_up &= self.reader.is_none();
+    }
+
+    /// Whether it took all that the log held when it was opened: nobody had read further before.
+    pub fn level(&self) -> bool {
+        self.level || self.ended || self.lane.position() >= self.there
     }
 
     /// Whether nothing more is to be had now.

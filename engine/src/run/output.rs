@@ -343,6 +343,11 @@ impl Outputs {
         self.told
     }
 
+    /// Whether an earlier process told something beyond its last cut: some of it may not be made again so far.
+    pub fn repeats(&self) -> bool {
+        self.told != NOTHING || self.writers.values().any(|writer| !writer.seen.is_empty())
+    }
+
     pub fn snapshot(&mut self, into: &mut Saver) -> Result<()> {
         into.i64(self.told);
         for (end, _) in self.ends.iter_mut().flatten() {

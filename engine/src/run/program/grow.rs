@@ -52,10 +52,8 @@ impl Program {
         self.looked = Some(now);
         // Whoever is away is told by those who read.
         let Ok(Some(joins)) = self.look() else { return Ok(None) };
-        for instance in self.instances.get(self.world.graph.tasks..).unwrap_or_default() {
-            if !held(instance)?.remade() {
-                return Ok(None);
-            }
+        if !self.remade()? {
+            return Ok(None);
         }
         pause.store(true, Ordering::Release);
         let grown = self.join(stop, &joins, now);
@@ -66,6 +64,19 @@ impl Program {
             Err(error) if passes(&error) => self.cut_failed(&error, now).map(|()| None),
             other => other,
         }
+    }
+
+    /// Whether the shards have made again what an earlier process told (G3): all that it had read is worked off.
+    fn remade(&self) -> Result<bool> {
+        let (tasks, shards) = self.instances.split_at(self.world.graph.tasks.min(self.instances.len()));
+        let (mut repeats, mut level) = (false, true);
+        for instance in shards {
+            repeats |= held(instance)?.outputs.repeats();
+        }
+        for instance in tasks {
+            level &= held(instance)?.lanes.iter().all(|l| l.flow == Flow::Task || l.level());
+        }
+        Ok(level || !repeats)
     }
 
     /// The partitions that may join now.
