@@ -389,6 +389,34 @@ fn a_partition_joins_behind_what_shards_have_told() {
 }
 
 #[test]
+fn after_a_crash_a_partition_joins_behind_what_had_been_told() {
+    let (small, data, stop) = (world(SHARDS, NARROW), tempfile::tempdir().unwrap(), Stop::default());
+    feed(&small, 0..300, 0..NARROW);
+    let checkpoint_every = Duration::from_secs(3_600);
+    let options = |batch_rows| Options { checkpoint_every, batch_rows, ..options(Some(data.path()), 2) };
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        scope.spawn(|| small.run(options(8192), &stop));
+        wait("windows are told", || small.lines("o_windows").len() >= 59 * 5);
+        stop.kill();
+    });
+    small.log.kill();
+    // A row of a window that was told, in a partition that nobody read so far. The next process is slow.
+    widen(&small, 3);
+    small.log.append("a", 2, row(2, 150, START + 150 * SECOND)).unwrap();
+    let stop = Stop::default();
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        let running = scope.spawn(|| small.run(options(1), &stop));
+        wait("it joins", || joined(&small, 3) || running.is_finished());
+        feed(&small, 300..310, 0..3);
+        stop.drain();
+        assert_eq!(running.join().unwrap().sources["a"].late, 1);
+    });
+    replays(&small, "after a crash");
+}
+
+#[test]
 fn a_start_refuses_what_cannot_join() {
     // Fewer partitions than the checkpoint has.
     let (small, data) = (world(TASKS, 3), tempfile::tempdir().unwrap());
