@@ -64,7 +64,12 @@ impl Topics {
     fn wait_until_there(&self, name: &str, partitions: i32) {
         let client = self.producer.client();
         let end = WallClock.monotonic() + PATIENCE;
-        while (0..partitions).any(|n| client.fetch_watermarks(name, n, PATIENCE).is_err()) {
+        // Asked anew: a client that wrote to the topic goes by the partitions that it had then.
+        let there = || {
+            let heard = client.fetch_metadata(Some(name), PATIENCE);
+            heard.is_ok_and(|h| h.topics()[0].partitions().len() >= partitions as usize)
+        };
+        while !there() || (0..partitions).any(|n| client.fetch_watermarks(name, n, PATIENCE).is_err()) {
             assert!(WallClock.monotonic() < end, "the broker does not know {name}");
             std::thread::sleep(Duration::from_millis(20));
         }
