@@ -55,7 +55,7 @@ pub fn run(plan: Plan, mut ports: Ports, options: Options, stop: &Stop) -> Resul
     let mut program = start(None, &mut tail)?;
     let report = loop {
         match program.drive(stop)? {
-            Driven::Ended(report) => break report,
+            Driven::Ended(report) => break *report,
             // With more tasks, from the same cut.
             Driven::Grown(again) => match program.succeed(&again, stop, &mut start)? {
                 Some(next) => program = next,
@@ -80,23 +80,29 @@ pub fn run_copy(plan: Plan, ports: Ports, options: Options, share: Share, stop: 
     let options = Options { data: None, external_control: true, ..options };
     let mut program = Program::start(&Arc::new(plan), ports, options, "", (Some(share), None), &mut None)?;
     match program.drive(stop)? {
-        Driven::Ended(report) => Ok(report),
+        Driven::Ended(report) => Ok(*report),
         Driven::Grown(_) => Err(Error::new(Code::Internal, "a copy does not grow by itself")),
     }
 }
 
 /// How a drive came to its end.
 enum Driven {
-    Ended(Report),
+    Ended(Box<Report>),
     /// Partitions joined: to be gone on with from this cut.
-    Grown(Again),
+    Grown(Box<Again>),
+}
+
+impl Driven {
+    fn ended(report: Report) -> Driven {
+        Driven::Ended(Box::new(report))
+    }
 }
 
 /// What the program's loop saw last.
 enum Watched {
     /// True: all inputs ended by themselves.
     Ended(bool),
-    Grown(Again),
+    Grown(Box<Again>),
 }
 
 pub(super) struct Program {
@@ -150,7 +156,7 @@ impl Program {
             Watched::Ended(ended) => ended,
         };
         if stop.killed() {
-            return self.report(false).map(Driven::Ended);
+            return self.report(false).map(Driven::ended);
         }
         // A clean end applies every control record that is durable.
         self.patiently(stop, Self::read_control)?;
@@ -162,7 +168,7 @@ impl Program {
             }
         }
         self.patiently(stop, |program| program.checkpoint()?.map_or(Ok(()), Err))?;
-        self.report(ended).map(Driven::Ended)
+        self.report(ended).map(Driven::ended)
     }
 
     /// Does something again while only a peer or a disk is away and nobody asked to stop.

@@ -68,7 +68,7 @@ impl World {
     }
 
     fn joined(&self, partition: u32) -> bool {
-        let at = KafkaOptions::new(&broker(), format!("dev.{}.control", self.name));
+        let at = KafkaOptions::new(broker(), format!("dev.{}.control", self.name));
         let control = KafkaControlLog::open(&at, 1).unwrap();
         Members::of(&control).unwrap().get("readings", partition).is_some()
     }

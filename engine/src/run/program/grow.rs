@@ -43,7 +43,12 @@ type Tail = Option<Box<dyn ReferenceTail>>;
 
 impl Program {
     /// Lets new partitions join where there are any, and gives the cut to go on from.
-    pub(super) fn grow(&mut self, stop: &Stop, pause: &AtomicBool, now: Duration) -> Result<Option<Again>> {
+    pub(super) fn grow(
+        &mut self,
+        stop: &Stop,
+        pause: &AtomicBool,
+        now: Duration,
+    ) -> Result<Option<Box<Again>>> {
         let every = self.world.options.look_every;
         let due = self.looked.is_none_or(|at| now.saturating_sub(at) >= every);
         if !due || !self.grows.contains(&true) || self.world.ports.until.is_some() || stop.draining() {
@@ -123,7 +128,7 @@ impl Program {
     }
 
     /// Cuts, and makes the record durable. None: not now; nothing was said.
-    fn join(&mut self, stop: &Stop, joins: &Joins, now: Duration) -> Result<Option<Again>> {
+    fn join(&mut self, stop: &Stop, joins: &Joins, now: Duration) -> Result<Option<Box<Again>>> {
         self.settle(false)?;
         let (manifest, state) = self.cut()?;
         if let Some(refused) = self.publish(manifest.clone(), &state)? {
@@ -148,7 +153,7 @@ impl Program {
             joined => joined?,
         }
         let (report, epoch) = (self.report(false)?, self.world.controls.with_owners(|o| o.own())?);
-        Ok(Some(Again { manifest, state, report, epoch }))
+        Ok(Some(Box::new(Again { manifest, state, report, epoch })))
     }
 
     /// The least watermark of a table where shards wait for it; none where one of its partitions has none.
