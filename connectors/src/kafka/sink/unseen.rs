@@ -17,6 +17,7 @@ use weir_contract::{Clock, Code, Error, Result, WallClock};
 use weir_engine::sink::OutRecord;
 
 use super::Writer;
+
 /// How long the brokers may answer that a committed transaction has no end, before that is looked into.
 const MARKER_PATIENCE: Duration = Duration::from_secs(3);
 
