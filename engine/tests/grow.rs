@@ -187,6 +187,8 @@ fn a_program_that_grew_says_what_it_would_have_said_from_the_beginning() {
             let report = std::thread::scope(|scope| {
                 let _ends = Ends(&stop);
                 let running = scope.spawn(|| small.run(options(data, 1 + case), &stop));
+                // A first start takes the partitions as they are, and refuses tables that do not fit.
+                wait("it begins", || members(&small).has("b") || running.is_finished());
                 feed_all(&small, grows, |_, wide| {
                     widen(&small, wide);
                     wait("the partitions join", || joined(&small, wide) || running.is_finished());
